@@ -1,0 +1,215 @@
+"""What an array argument may be: the dtype rule, and the messages of those who break it.
+
+Every operation takes float32 (to train), float64 (to check) or complex128 (so that the
+complex-step method can differentiate it), and gives back what it was given. float32 does
+not mix with the others, since NumPy would lift it silently; complex128 may meet float64.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array: TypeAlias = NDArray[Any]
+BoolArray: TypeAlias = NDArray[np.bool_]
+Axes: TypeAlias = Sequence[int]
+
+_SINGLE = np.dtype(np.float32)
+_DOUBLE = (np.dtype(np.float64), np.dtype(np.complex128))
+
+
+def describe(value: object) -> str:
+    """Say in a few words what `value` is, for an error message."""
+    if isinstance(value, np.ndarray | np.generic):
+        return f"{value.dtype} {value.shape}"
+    return f"a {type(value).__name__}"
+
+
+def check_floats(op: str, **arrays: Array | None) -> None:
+    """Refuse arguments that are not float32, float64 or complex128 arrays of one precision.
+
+    Parameters
+    ----------
+    op : str
+        Who is asking, to open the message with.
+    **arrays : ndarray or None
+        Arguments by name; those that are None were not given.
+
+    Raises
+    ------
+    TypeError
+        Naming the argument, what it is, what was expected, and the remedy.
+    """
+    first: tuple[str, Any] | None = None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if not isinstance(array, np.ndarray | np.generic):
+            raise TypeError(
+                f"{op}: {name} is {describe(array)}; expected a NumPy array of float32 or "
+                f"float64, so convert it with np.asarray({name}, dtype=np.float32)"
+            )
+        dtype = array.dtype
+        if dtype != _SINGLE and dtype not in _DOUBLE:
+            raise TypeError(
+                f"{op}: {name} is {describe(array)}; expected float32 or float64 (or complex128 "
+                f"for complex-step checks), so convert it with {name}.astype(np.float32)"
+            )
+        if first is None:
+            first = name, dtype
+        elif (dtype == _SINGLE) != (first[1] == _SINGLE):
+            raise TypeError(
+                f"{op}: {first[0]} is {first[1]} but {name} is {dtype}; NumPy would silently "
+                f"lift float32 to float64, so convert one of them with .astype"
+            )
+
+
+def check_gradient(op: str, dy: Array, y_shape: tuple[int, ...], like: Array) -> None:
+    """Refuse an upstream gradient whose shape or precision is not that of the output.
+
+    Parameters
+    ----------
+    op : str
+        The backward function that is asking.
+    dy : ndarray
+        The gradient that was passed in.
+    y_shape : tuple of int
+        Shape of the forward output.
+    like : ndarray
+        An array of the forward pass, for its dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `dy` does not fit.
+    """
+    check_floats(op, saved=like, dy=dy)
+    if dy.shape != y_shape:
+        raise ValueError(
+            f"{op}: dy is {dy.shape} but the output was {y_shape}; pass the gradient of the "
+            f"loss with respect to that output, in its shape"
+        )
+
+
+def scalar_gradient(op: str, dy: Any, like: Array) -> Any:
+    """Return the upstream gradient of a scalar output as a scalar of the input's own dtype.
+
+    A Python float, a NumPy scalar and a 0-d array are all right; the result has the dtype of
+    `like`, so that a float64 scalar does not lift float32 arrays.
+    """
+    if np.ndim(dy) != 0 or not np.issubdtype(np.asarray(dy).dtype, np.number):
+        raise ValueError(
+            f"{op}: dy is {describe(dy)}; the output is a scalar, so pass a number "
+            f"(1.0 for the gradient of the loss itself)"
+        )
+    return like.dtype.type(dy)
+
+
+def check_ids(op: str, name: str, ids: Array, size: int, what: str) -> None:
+    """Refuse `ids` that are not integers from 0 to size - 1.
+
+    Parameters
+    ----------
+    op, name : str
+        Who is asking, and the argument's name.
+    ids : integer ndarray
+        The argument.
+    size : int
+        Number of rows that exist.
+    what : str
+        What a row is, such as "vocabulary of".
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not an integer one.
+    ValueError
+        If a value is out of range: with the value, its index and the range. Negative ids are
+        refused, for NumPy would take them from the end.
+    """
+    check_integers(op, name, ids)
+    if ids.size and (ids.min() < 0 or ids.max() >= size):
+        at = np.unravel_index(int(np.argmax((ids < 0) | (ids >= size))), ids.shape)
+        index = tuple(int(i) for i in at)
+        raise ValueError(
+            f"{op}: {name}{list(index)} is {ids[index]}; expected 0 to {size - 1} "
+            f"({what} {size}), so check the tokenizer or enlarge the table"
+        )
+
+
+def check_integers(op: str, name: str, ids: Array) -> None:
+    """Refuse `ids` that are not an integer array (bool is not)."""
+    if not isinstance(ids, np.ndarray | np.generic) or ids.dtype.kind not in "iu":
+        raise TypeError(
+            f"{op}: {name} is {describe(ids)}; expected a NumPy array of integers, so convert it "
+            f"with np.asarray({name}, dtype=np.int64)"
+        )
+
+
+def check_size(owner: str, **sizes: object) -> None:
+    """Refuse sizes that are not positive integers.
+
+    Raises
+    ------
+    TypeError
+        If one is not an int.
+    ValueError
+        If one is below 1.
+    """
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int | np.integer):
+            raise TypeError(f"{owner}: {name} is {size!r}; expected a positive int")
+        if size < 1:
+            raise ValueError(f"{owner}: {name} is {size}; expected a positive int")
+
+
+def check_rate(owner: str, name: str, rate: float) -> None:
+    """Refuse a dropout rate outside of [0, 1)."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.floating):
+        raise TypeError(f"{owner}: {name} is {rate!r}; expected a float in [0, 1)")
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(
+            f"{owner}: {name} is {rate}; expected 0 <= {name} < 1, the share of entries that are "
+            f"zeroed (at 1 nothing would be left)"
+        )
+
+
+def check_choice(owner: str, name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a `value` that is not one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{owner}: {name} is {value!r}; expected one of {', '.join(choices)}")
+
+
+def real_dtype(owner: str, dtype: DTypeLike) -> np.dtype[Any]:
+    """Return float32 or float64 as a dtype object; anything else is a TypeError."""
+    found = np.dtype(dtype)
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"{owner}: dtype is {found}; expected float32 or float64")
+    return found
+
+
+def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Sum a gradient over the axes along which its argument was broadcast.
+
+    If y = f(x broadcast to a larger shape), each entry of x feeds many entries of y, and by
+    the chain rule its gradient is the sum of theirs.
+
+    Parameters
+    ----------
+    gradient : ndarray
+        In the broadcast shape.
+    shape : tuple of int
+        The argument's own shape.
+
+    Returns
+    -------
+    ndarray of `shape`
+        `gradient` itself where nothing was broadcast.
+    """
+    if gradient.shape == shape:
+        return gradient
+    extra = gradient.ndim - len(shape)
+    axes = [*range(extra)]
+    axes += [extra + i for i, n in enumerate(shape) if n == 1 and gradient.shape[extra + i] != 1]
+    return np.sum(gradient, axis=tuple(axes), keepdims=True).reshape(shape)

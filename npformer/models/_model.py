@@ -1,0 +1,37 @@
+"""What every model is beyond a layer: a configuration, and a loss that it can undo."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from ..core.layer import Layer
+
+
+class Model(Layer):
+    """A layer with a configuration and a loss.
+
+    Attributes
+    ----------
+    config : dataclass
+        As given to ``__init__``; frozen.
+    config_type : type
+        The configuration's class, so that a checkpoint can build the model again.
+    """
+
+    config_type: ClassVar[type]
+    config: Any
+
+    @abstractmethod
+    def loss(self, *batch: Any, run: Any = None) -> tuple[Any, Any]:
+        """Return ``(loss, saved)``: a scalar of the model's dtype, and what undoes it."""
+
+    @abstractmethod
+    def loss_backward(self, saved: Any, dloss: float = 1.0) -> None:
+        """Add the loss's gradient, times `dloss`, to every parameter's `grad`."""
+
+    @abstractmethod
+    def loss_weight(self, *batch: Any) -> int | None:
+        """Return the number of targets that the loss of this batch is the mean of.
+
+        The loss of a whole batch is then the mean of its shards' losses, weighted by this.
+        None means that the loss is not a mean over parts, so that the batch must stay whole.
+        """

@@ -1,0 +1,13 @@
+"""Settings of the whole run: hypothesis neither times nor stores, so that a run is repeatable."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "npformer",
+    deadline=None,
+    max_examples=30,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("npformer")
