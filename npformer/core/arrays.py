@@ -212,4 +212,5 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     extra = gradient.ndim - len(shape)
     axes = [*range(extra)]
     axes += [extra + i for i, n in enumerate(shape) if n == 1 and gradient.shape[extra + i] != 1]
-    return np.sum(gradient, axis=tuple(axes), keepdims=True).reshape(shape)
+    summed: Array = np.sum(gradient, axis=tuple(axes), keepdims=True)
+    return summed.reshape(shape)

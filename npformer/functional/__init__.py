@@ -5,15 +5,61 @@ saved)``. The gradients are those of the floating-point array arguments, in the 
 signature: a bare array where there is one, else a tuple, with None for what was not given.
 """
 
+from .attention import attention, attention_backward, attention_weights
+from .cross_entropy import cross_entropy, cross_entropy_backward
+from .dropout import dropout, dropout_backward
+from .embedding import embedding, embedding_backward
+from .gelu import gelu, gelu_backward
 from .layer_norm import layer_norm, layer_norm_backward
 from .linear import linear, linear_backward
+from .log_softmax import log_softmax, log_softmax_backward
+from .quick_gelu import quick_gelu, quick_gelu_backward
+from .relu import relu, relu_backward
+from .rms_norm import rms_norm, rms_norm_backward
+from .rotary import rotary, rotary_backward
+from .sigmoid import sigmoid, sigmoid_backward
+from .silu import silu, silu_backward
+from .sinusoidal import sinusoidal, sinusoidal_backward
 from .softmax import softmax, softmax_backward
+from .swiglu import swiglu, swiglu_backward
+from .tanh import tanh, tanh_backward
 
 __all__ = [
     "linear",
     "linear_backward",
     "softmax",
     "softmax_backward",
+    "log_softmax",
+    "log_softmax_backward",
     "layer_norm",
     "layer_norm_backward",
+    "rms_norm",
+    "rms_norm_backward",
+    "relu",
+    "relu_backward",
+    "gelu",
+    "gelu_backward",
+    "quick_gelu",
+    "quick_gelu_backward",
+    "silu",
+    "silu_backward",
+    "swiglu",
+    "swiglu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "tanh",
+    "tanh_backward",
+    "embedding",
+    "embedding_backward",
+    "sinusoidal",
+    "sinusoidal_backward",
+    "rotary",
+    "rotary_backward",
+    "dropout",
+    "dropout_backward",
+    "attention",
+    "attention_backward",
+    "attention_weights",
+    "cross_entropy",
+    "cross_entropy_backward",
 ]

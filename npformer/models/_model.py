@@ -21,15 +21,18 @@ class Model(Layer):
     config: Any
 
     @abstractmethod
-    def loss(self, *batch: Any, run: Any = None) -> tuple[Any, Any]:
-        """Return ``(loss, saved)``: a scalar of the model's dtype, and what undoes it."""
+    def loss(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Return ``(loss, saved)``: a scalar of the model's dtype, and what undoes it.
+
+        A model names the arrays of its batch, and takes ``run=None``, a `Run`, by name.
+        """
 
     @abstractmethod
     def loss_backward(self, saved: Any, dloss: float = 1.0) -> None:
         """Add the loss's gradient, times `dloss`, to every parameter's `grad`."""
 
     @abstractmethod
-    def loss_weight(self, *batch: Any) -> int | None:
+    def loss_weight(self, *args: Any, **kwargs: Any) -> int | None:
         """Return the number of targets that the loss of this batch is the mean of.
 
         The loss of a whole batch is then the mean of its shards' losses, weighted by this.

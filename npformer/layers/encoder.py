@@ -1,0 +1,116 @@
+r"""Encoder: layers one after another.
+
+Forward
+    (1)  x_{l+1} = layer_l(x_l)            l = 0, ..., num_layers - 1
+    (2)  y = norm(x_num_layers)             only in a pre-norm stack, whose stream nothing else
+                                            normalises
+
+Backward, given dy
+    (2') dx_num_layers by the norm's backward
+    (1') dx_l by layer_l's backward, from the last to the first
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import masks
+from ..core.arrays import Array, check_size
+from ..core.layer import Layer
+from ..core.run import Run
+from ._residual import make_norm
+from .encoder_layer import EncoderLayer, EncoderLayerSaved
+
+
+class EncoderSaved(NamedTuple):
+    """What `Encoder.backward` needs."""
+
+    layers: tuple[EncoderLayerSaved, ...]
+    norm: Any  # of the last norm; None in a post-norm stack
+
+
+class Encoder(Layer):
+    """A stack of `EncoderLayer`.
+
+    Parameters
+    ----------
+    num_layers : int
+        Number of layers.
+    d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
+norm_eps, rotary_base, rng, dtype
+        As for `EncoderLayer`.
+
+    Attributes
+    ----------
+    layers : tuple of EncoderLayer
+    norm : LayerNorm, RMSNorm or None
+        After the last layer of a pre-norm stack; None in a post-norm one.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        d_model: int,
+        num_heads: int,
+        d_ff: int | None = None,
+        *,
+        num_kv_heads: int | None = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+        activation: str = "relu",
+        norm: str = "layer",
+        norm_position: str = "pre",
+        norm_eps: float = 1e-5,
+        rotary_base: float | None = None,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        check_size("Encoder", num_layers=num_layers)
+        rng = np.random.default_rng(rng)
+        self.layers = tuple(
+            EncoderLayer(
+                d_model,
+                num_heads,
+                d_ff,
+                num_kv_heads=num_kv_heads,
+                dropout=dropout,
+                bias=bias,
+                activation=activation,
+                norm=norm,
+                norm_position=norm_position,
+                norm_eps=norm_eps,
+                rotary_base=rotary_base,
+                rng=rng,
+                dtype=dtype,
+            )
+            for _ in range(num_layers)
+        )
+        pre = norm_position == "pre"
+        self.norm = make_norm(norm, d_model, norm_eps, bias, dtype) if pre else None
+
+    def forward(
+        self,
+        x: Array,
+        *,
+        mask: "masks.Mask | Array | None" = None,
+        bias: Array | None = None,
+        positions: Array | None = None,
+        run: Run | None = None,
+    ) -> tuple[Array, EncoderSaved]:
+        """Map x (..., T, d_model); mask, bias and positions as in `MultiHeadAttention`."""
+        layers_saved = []
+        for layer in self.layers:
+            x, saved = layer.forward(x, mask=mask, bias=bias, positions=positions, run=run)  # (1)
+            layers_saved.append(saved)
+        norm_saved = None
+        if self.norm is not None:
+            x, norm_saved = self.norm.forward(x)  # (2)
+        return x, EncoderSaved(tuple(layers_saved), norm_saved)
+
+    def backward(self, dy: Array, saved: EncoderSaved, run: Run | None = None) -> Array:
+        """Return dx (..., T, d_model)."""
+        dx = dy if self.norm is None else self.norm.backward(dy, saved.norm)  # (2')
+        for layer, layer_saved in zip(self.layers[::-1], saved.layers[::-1], strict=True):
+            dx = layer.backward(dx, layer_saved)  # (1')
+        return dx

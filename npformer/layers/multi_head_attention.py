@@ -1,0 +1,278 @@
+r"""Multi-head attention: attention in several subspaces at once.
+
+Forward, for x (T vectors) that attend to a memory z (S vectors; self-attention: z = x)
+    (1)  q = x W_q^T + b_q,  k = z W_k^T + b_k,  v = z W_v^T + b_v     linear.py
+    (2)  each is cut into heads:  (T, H K) -> (H, T, K)                no arithmetic
+    (3)  q, k = rotary(q), rotary(k)                                   rotary.py, if so built
+    (4)  o_h = attention(q_h, k_g(h), v_g(h))                          attention.py
+         with as many key and value heads as query heads, g(h) = h; with fewer, each is
+         shared by a group of neighbouring query heads (grouped queries)
+    (5)  heads are put side by side again:  (H, T, K) -> (T, H K)      no arithmetic
+    (6)  y = o W_o^T + b_o                                             linear.py
+
+Backward, given dy
+    (6') do by linear's backward            dW_o, db_o
+    (5') cut into heads
+    (4') dq_h, dk_g, dv_g by attention's backward, which sums dk and dv over each group
+    (3') rotary's backward: the turn back
+    (2') side by side again
+    (1') the inputs' gradients by linear's backward, three times. x feeds q, and z feeds k and
+         v, so dx = dx_q and dz = dz_k + dz_v; in self-attention x is both, and dx is the sum
+         of all three
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import functional as F
+from .. import masks
+from ..core.arrays import Array, check_rate, check_size
+from ..core.layer import Layer
+from ..core.run import Run
+from ..functional.attention import AttentionSaved
+from ..functional.linear import LinearSaved
+from ..functional.rotary import RotarySaved
+from .linear import Linear
+
+
+class MultiHeadAttentionSaved(NamedTuple):
+    """What `MultiHeadAttention.backward` needs."""
+
+    q_proj: LinearSaved
+    k_proj: LinearSaved
+    v_proj: LinearSaved
+    rotary: tuple[RotarySaved, RotarySaved] | None  # of q and of k
+    attention: AttentionSaved
+    out_proj: LinearSaved
+    to_itself: bool  # whether memory was x
+
+
+class MultiHeadAttention(Layer):
+    """Self-attention, or cross-attention where a memory is given.
+
+    Parameters
+    ----------
+    d_model : int
+        Width of the vectors.
+    num_heads : int
+        Number of query heads H; each is d_model / H wide.
+    num_kv_heads : int, optional
+        Number of key and value heads, a divisor of `num_heads`; as many as there are query
+        heads if not given, 1 for multi-query attention.
+    bias : bool, optional
+        Whether the four linear maps have biases.
+    dropout : float, optional
+        Rate at which attention weights are dropped.
+    rotary_base : float, optional
+        If given, queries and keys are turned by their positions with this base.
+    rng : numpy.random.Generator, optional
+        As for `Linear`.
+    dtype : float32 or float64, optional
+
+    Attributes
+    ----------
+    q_proj, k_proj, v_proj, out_proj : Linear
+
+    Raises
+    ------
+    ValueError
+        If heads do not divide, or rotary heads are not of even width.
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2; Ainslie et al. (2023),
+    "GQA", arXiv:2305.13245; Su et al. (2021), "RoFormer", arXiv:2104.09864.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        *,
+        rotary_base: float | None = None,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        check_heads("MultiHeadAttention", d_model, num_heads, num_kv_heads)
+        check_rate("MultiHeadAttention", "dropout", dropout)
+        d_head = d_model // num_heads
+        if rotary_base is not None and d_head % 2:
+            raise ValueError(
+                f"MultiHeadAttention: heads are {d_model} / {num_heads} = {d_head} wide; rotary "
+                f"positions turn pairs, so choose num_heads such that this is even"
+            )
+        rng = np.random.default_rng(rng)
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.dropout = dropout
+        self.rotary_base = rotary_base
+        self.q_proj = Linear(d_model, d_model, bias, rng=rng, dtype=dtype)
+        self.k_proj = Linear(d_model, num_kv_heads * d_head, bias, rng=rng, dtype=dtype)
+        self.v_proj = Linear(d_model, num_kv_heads * d_head, bias, rng=rng, dtype=dtype)
+        self.out_proj = Linear(d_model, d_model, bias, rng=rng, dtype=dtype)
+
+    def forward(
+        self,
+        x: Array,
+        memory: Array | None = None,
+        *,
+        mask: "masks.Mask | Array | None" = None,
+        bias: Array | None = None,
+        positions: Array | None = None,
+        run: Run | None = None,
+    ) -> tuple[Array, MultiHeadAttentionSaved]:
+        """Attend from x to memory, or from x to itself.
+
+        Parameters
+        ----------
+        x : (..., T, d_model) ndarray
+        memory : (..., S, d_model) ndarray, optional
+            What is attended to; `x` if not given.
+        mask : bool ndarray or masks.Mask, optional
+            Who may attend to whom; broadcasts from the right to (..., num_heads, T, S).
+        bias : ndarray, optional
+            Added to the scores, broadcast to (..., num_heads, T, S). A constant here:
+            `backward` returns no gradient for it.
+        positions : integer ndarray, optional
+            Of x's vectors, for rotary: broadcasts to (..., T); 0, 1, 2, ... if not given.
+        run : Run, optional
+            With a generator, attention weights are dropped; recording "attention", the
+            weights (..., num_heads, T, S) before dropout are handed over.
+
+        Returns
+        -------
+        y : (..., T, d_model) ndarray
+        saved : MultiHeadAttentionSaved
+            For `backward`.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or positions or a memory are given that cannot be used.
+        """
+        self._check(x, memory, positions)
+        z = x if memory is None else memory
+        q, q_saved = self.q_proj.forward(x)  # (1)
+        k, k_saved = self.k_proj.forward(z)
+        v, v_saved = self.v_proj.forward(z)
+        q, k, v = (self._cut(q, self.num_heads), *(self._cut(t, self.num_kv_heads) for t in (k, v)))
+        rotary_saved: tuple[RotarySaved, RotarySaved] | None = None
+        if self.rotary_base is not None:
+            at = np.arange(x.shape[-2]) if positions is None else positions[..., None, :]
+            q, rq = F.rotary(q, at, self.rotary_base)  # (3)
+            k, rk = F.rotary(k, at, self.rotary_base)
+            rotary_saved = rq, rk
+        grouped = self.num_kv_heads != self.num_heads
+        mask = None if mask is None else masks.as_mask(mask)
+        if grouped:  # the heads of a group share k and v by broadcasting
+            q, k, v = self._group(q), k[..., :, None, :, :], v[..., :, None, :, :]
+            mask = None if mask is None else mask.grouped(self.num_kv_heads)
+            bias = None if bias is None else masks.split_heads(bias, self.num_kv_heads)
+        if run is not None and run.records("attention"):
+            weights = F.attention_weights(q, k, mask=mask, bias=bias)
+            run.record(self, "attention", self._ungroup(weights))
+        rng = None if run is None else run.rng
+        o, attention_saved = F.attention(
+            q, k, v, mask=mask, bias=bias, dropout=self.dropout, rng=rng
+        )  # (4)
+        y, out_saved = self.out_proj.forward(self._join(self._ungroup(o)))  # (5), (6)
+        saved = MultiHeadAttentionSaved(
+            q_saved, k_saved, v_saved, rotary_saved, attention_saved, out_saved, memory is None
+        )
+        return y, saved
+
+    def backward(
+        self, dy: Array, saved: MultiHeadAttentionSaved, run: Run | None = None
+    ) -> tuple[Array, Array | None]:
+        """Undo `forward`.
+
+        Parameters
+        ----------
+        dy : (..., T, d_model) ndarray
+        saved : MultiHeadAttentionSaved
+
+        Returns
+        -------
+        dx : (..., T, d_model) ndarray
+        dmemory : (..., S, d_model) ndarray or None
+            None in self-attention, where x's gradient has all of it.
+        """
+        do = self._cut(self.out_proj.backward(dy, saved.out_proj), self.num_heads)  # (6'), (5')
+        if self.num_kv_heads != self.num_heads:
+            do = self._group(do)
+        dq, dk, dv, _ = F.attention_backward(do, saved.attention)  # (4')
+        if self.num_kv_heads != self.num_heads:
+            dq, dk, dv = self._ungroup(dq), dk[..., 0, :, :], dv[..., 0, :, :]
+        if saved.rotary is not None:
+            dq = F.rotary_backward(dq, saved.rotary[0])  # (3')
+            dk = F.rotary_backward(dk, saved.rotary[1])
+        dx = self.q_proj.backward(self._join(dq), saved.q_proj)  # (2'), (1')
+        dz = self.k_proj.backward(self._join(dk), saved.k_proj)
+        dz += self.v_proj.backward(self._join(dv), saved.v_proj)
+        if saved.to_itself:
+            dx += dz
+            return dx, None
+        return dx, dz
+
+    def _check(self, x: Array, memory: Array | None, positions: Array | None) -> None:
+        d_model = self.q_proj.weight.shape[1]
+        for name, array in (("x", x), ("memory", memory)):
+            if array is not None and (array.ndim < 2 or array.shape[-1] != d_model):
+                raise ValueError(
+                    f"MultiHeadAttention: {name} is {array.shape}; expected (..., length, "
+                    f"{d_model}), the width d_model that it was built with"
+                )
+        if memory is not None and self.rotary_base is not None:
+            raise ValueError(
+                "MultiHeadAttention: rotary positions need one sequence, and a memory was given; "
+                "build cross-attention without rotary_base"
+            )
+        if positions is not None and self.rotary_base is None:
+            raise ValueError(
+                "MultiHeadAttention: positions were given but have no use without rotary; "
+                "build it with rotary_base=10000.0, or add positions to x"
+            )
+
+    def _cut(self, x: Array, heads: int) -> Array:
+        """(..., T, H K) to (..., H, T, K), as a view."""
+        cut: Array = x.reshape(*x.shape[:-1], heads, -1).swapaxes(-3, -2)
+        return cut
+
+    def _join(self, x: Array) -> Array:
+        """(..., H, T, K) to (..., T, H K)."""
+        *lead, heads, length, width = x.shape
+        joined: Array = x.swapaxes(-3, -2).reshape(*lead, length, heads * width)
+        return joined
+
+    def _group(self, x: Array) -> Array:
+        """(..., H, T, K) to (..., G, H/G, T, K), as a view."""
+        *lead, _, length, width = x.shape
+        return x.reshape(*lead, self.num_kv_heads, -1, length, width)
+
+    def _ungroup(self, x: Array) -> Array:
+        """Undo `_group`, where it was done."""
+        if self.num_kv_heads == self.num_heads:
+            return x
+        *lead, _, _, length, width = x.shape
+        return x.reshape(*lead, self.num_heads, length, width)
+
+
+def check_heads(owner: str, d_model: int, num_heads: int, num_kv_heads: int) -> None:
+    """Refuse numbers of heads that do not divide the width, or each other."""
+    check_size(owner, d_model=d_model, num_heads=num_heads, num_kv_heads=num_kv_heads)
+    if d_model % num_heads:
+        raise ValueError(
+            f"{owner}: d_model {d_model} is not divisible by num_heads {num_heads}; each head "
+            f"takes an equal part of the width"
+        )
+    if num_heads % num_kv_heads:
+        raise ValueError(
+            f"{owner}: num_heads {num_heads} is not divisible by num_kv_heads {num_kv_heads}; "
+            f"each key and value head serves an equal group of query heads"
+        )

@@ -1,0 +1,61 @@
+"""Checks that several configurations share: a config that exists can be built."""
+
+from typing import Any
+
+from ..core.arrays import check_choice, check_rate, check_size
+from ..layers._residual import NORM_POSITIONS, NORMS
+from ..layers.feed_forward import ACTIVATIONS
+from ..layers.multi_head_attention import check_heads
+
+POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
+
+
+def check_config(config: Any) -> None:
+    """Refuse what no model can be built from, naming the configuration's class and field.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is not a positive int, heads do not divide the width, a name is not known, or
+        a rate is not in [0, 1).
+    """
+    owner = type(config).__name__
+    check_size(owner, vocab_size=config.vocab_size, max_len=config.max_len)
+    check_size(owner, num_layers=config.num_layers, d_ff=config.d_ff or 1)
+    kv_heads = config.num_heads if config.num_kv_heads is None else config.num_kv_heads
+    check_heads(owner, config.d_model, config.num_heads, kv_heads)
+    check_rate(owner, "dropout", config.dropout)
+    check_choice(owner, "norm", config.norm, NORMS)
+    check_choice(owner, "norm_position", config.norm_position, NORM_POSITIONS)
+    check_choice(owner, "activation", config.activation, [*ACTIVATIONS, "swiglu"])
+    check_choice(owner, "position", config.position, POSITIONS)
+    if not config.norm_eps > 0:
+        raise ValueError(f"{owner}: norm_eps is {config.norm_eps}; expected a positive number")
+    if not config.rotary_base > 0:
+        raise ValueError(
+            f"{owner}: rotary_base is {config.rotary_base}; expected a positive number"
+        )
+    even = config.d_model if config.position == "sinusoidal" else 0
+    even = config.d_model // config.num_heads if config.position == "rotary" else even
+    if even % 2:
+        raise ValueError(
+            f"{owner}: {config.position} positions go in pairs and the width is {even}; "
+            f"choose d_model and num_heads such that it is even"
+        )
+
+
+def stack_options(config: Any) -> dict[str, Any]:
+    """Return the options of `Encoder` and `Decoder` that a configuration names."""
+    return {
+        "d_model": config.d_model,
+        "num_heads": config.num_heads,
+        "d_ff": config.d_ff,
+        "num_kv_heads": config.num_kv_heads,
+        "dropout": config.dropout,
+        "bias": config.bias,
+        "activation": config.activation,
+        "norm": config.norm,
+        "norm_position": config.norm_position,
+        "norm_eps": config.norm_eps,
+        "rotary_base": config.rotary_base if config.position == "rotary" else None,
+    }

@@ -1,0 +1,36 @@
+"""How a model's weights are drawn: by one rule, after its layers are built."""
+
+import math
+
+import numpy as np
+
+from ..core.initialize import draw_normal
+from ..core.layer import Layer
+
+RESIDUAL = ("out_proj.weight", "down.weight")  # what a branch adds to the stream
+
+
+def initialize_weights(model: Layer, num_layers: int, rng: np.random.Generator | None) -> None:
+    """Draw every matrix from N(0, 0.02²), residual projections from N(0, 0.02² / 2L).
+
+    A stack of L blocks adds 2 L branches to its stream; scaled so, their sum keeps its variance
+    whatever the depth. Biases stay 0 and the scales of norms 1.
+
+    Parameters
+    ----------
+    model : Layer
+    num_layers : int
+        L.
+    rng : numpy.random.Generator or None
+        None draws from fresh entropy.
+
+    References
+    ----------
+    Radford et al. (2019), "Language Models are Unsupervised Multitask Learners" (GPT-2),
+    section 2.3.
+    """
+    rng = np.random.default_rng(rng)
+    for name, parameter in model.named_parameters():
+        if parameter.value.ndim >= 2:
+            std = 0.02 / math.sqrt(2 * num_layers) if name.endswith(RESIDUAL) else 0.02
+            draw_normal(parameter, std, rng)

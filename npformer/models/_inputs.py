@@ -1,0 +1,144 @@
+r"""What goes into a stack: token embeddings, positions and dropout; and how batches are checked.
+
+Forward
+    (1)  e = c W_ids                        c = sqrt(d_model) beside sinusoids, else 1
+    (2)  e = e + position                   learned or sinusoidal; rotary and ALiBi act later,
+                                            inside attention
+    (3)  y = dropout(e)
+
+Backward, given dy
+    (3') de by dropout's
+    (2') de passes on unchanged; learned positions take theirs
+    (1') dW by embedding's backward of c de
+
+Why c: a table drawn from N(0, 0.02²) would be drowned by sinusoids of size 1, and the same
+table, used as the output layer too, must not be larger (Vaswani et al. 2017, section 3.4).
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..core.arrays import Array, BoolArray, check_integers, describe
+from ..core.layer import Layer
+from ..core.run import Run
+from ..functional.dropout import DropoutSaved
+from ..functional.embedding import EmbeddingSaved
+from ..layers import Dropout, Embedding, LearnedPositionalEncoding, SinusoidalPositionalEncoding
+
+
+class InputEmbeddingSaved(NamedTuple):
+    """What `InputEmbedding.backward` needs."""
+
+    embedding: EmbeddingSaved
+    position: Any
+    dropout: DropoutSaved
+
+
+class InputEmbedding(Layer):
+    """Ids to vectors that know their positions.
+
+    Parameters
+    ----------
+    embedding : Embedding
+        The table; may be shared with other layers.
+    max_len : int
+        Longest sequence, for learned positions.
+    position : str
+        "learned" and "sinusoidal" add to the vectors; anything else does not.
+    dropout : float
+    rng : numpy.random.Generator, optional
+    dtype : float32 or float64, optional
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        max_len: int,
+        position: str,
+        dropout: float,
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        d_model = embedding.weight.shape[1]
+        self.token = embedding
+        self.position: LearnedPositionalEncoding | SinusoidalPositionalEncoding | None = None
+        self.scale = 1.0
+        if position == "learned":
+            self.position = LearnedPositionalEncoding(d_model, max_len, rng=rng, dtype=dtype)
+        elif position == "sinusoidal":
+            self.position = SinusoidalPositionalEncoding(d_model)
+            self.scale = math.sqrt(d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self, ids: Array, positions: Array | None = None, *, run: Run | None = None
+    ) -> tuple[Array, InputEmbeddingSaved]:
+        """Map ids (batch, length) to vectors (batch, length, d_model)."""
+        e, embedding_saved = self.token.forward(ids)
+        if self.scale != 1.0:
+            e *= self.scale  # (1)
+        position_saved: Any = None
+        if self.position is not None:
+            e, position_saved = self.position.forward(e, positions)  # (2)
+        y, dropout_saved = self.dropout.forward(e, run=run)  # (3)
+        return y, InputEmbeddingSaved(embedding_saved, position_saved, dropout_saved)
+
+    def backward(self, dy: Array, saved: InputEmbeddingSaved, run: Run | None = None) -> None:
+        """Add to the gradients of the table and of learned positions; ids have none."""
+        de = self.dropout.backward(dy, saved.dropout)  # (3')
+        if self.position is not None:
+            de = self.position.backward(de, saved.position)  # (2')
+        if self.scale != 1.0:
+            de *= self.scale
+        self.token.backward(de, saved.embedding)  # (1')
+
+
+def check_batch(model: str, name: str, ids: Array) -> None:
+    """Refuse ids that are not a non-empty (batch, length) array of integers."""
+    check_integers(model, name, ids)
+    if ids.ndim != 2 or ids.size == 0:
+        raise ValueError(
+            f"{model}: {name} is {ids.shape}; expected (batch, length), at least one of each"
+            + ("; put a single sequence in a batch with ids[None]" if ids.ndim == 1 else "")
+        )
+
+
+def check_targets(model: str, targets: Array, ids: Array, name: str) -> None:
+    """Refuse targets that are not one integer for each of `ids`."""
+    check_integers(model, "targets", targets)
+    if targets.shape != ids.shape:
+        raise ValueError(
+            f"{model}: targets are {targets.shape} and {name} is {ids.shape}; expected the same "
+            f"shape: targets[:, t] is the answer at position t, or -100 for none"
+        )
+
+
+def key_mask(model: str, name: str, mask: BoolArray | None, ids: Array) -> BoolArray | None:
+    """Return a mask of real tokens (batch, length) as one of keys, (batch, 1, 1, length)."""
+    if mask is None:
+        return None
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise TypeError(
+            f"{model}: {name} is {describe(mask)}; expected a bool array (batch, length), "
+            f"True = real token; convert ones and zeros with .astype(bool)"
+        )
+    if mask.shape != ids.shape[:2]:
+        raise ValueError(
+            f"{model}: {name} is {mask.shape}; expected {ids.shape[:2]}, True for each real token"
+        )
+    return mask[:, None, None, :]
+
+
+def token_positions(mask: BoolArray | None) -> Array | None:
+    """Return each real token's number in its sequence, or None where that is 0, 1, 2, ...
+
+    Padding on the left must not shift the tokens; padding on the right shifts none.
+    """
+    if mask is None or mask[:, 0].all():
+        return None
+    positions: Array = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+    return positions

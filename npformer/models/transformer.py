@@ -1,0 +1,301 @@
+r"""The Transformer: an encoder reads a source, a decoder writes a target while looking at it.
+
+Forward, for source ids s (B, S) and target ids t (B, T), shifted right by a start token
+    (1)  a = embed(s)                       _inputs.py; one table for both    (B, S, D)
+    (2)  z = encoder(a)                     layers/encoder.py: the memory     (B, S, D)
+    (3)  b = embed(t)                                                         (B, T, D)
+    (4)  h = decoder(b, z)                  layers/decoder.py                 (B, T, D)
+    (5)  logits = h W_out^T                 W_out is the table, if tied       (B, T, V)
+    (6)  L = cross_entropy(logits, targets), with label smoothing
+
+Backward, given dL
+    (6') dlogits                            functional/cross_entropy.py
+    (5') dh, dW_out
+    (4') db, dz                             dz: the sum over the decoder's layers
+    (3') dW_embed
+    (2') da
+    (1') dW_embed                           the table's gradient: three uses, three parts
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import functional as F
+from ..core.arrays import Array, BoolArray
+from ..core.initialize import skeleton
+from ..core.run import Run
+from ..functional._alibi import alibi_bias
+from ..functional.cross_entropy import CrossEntropySaved
+from ..functional.linear import LinearSaved
+from ..layers import Decoder, Embedding, Encoder, Linear
+from ..layers.decoder import DecoderSaved
+from ..layers.encoder import EncoderSaved
+from ._config import check_config, stack_options
+from ._initialize import initialize_weights
+from ._inputs import (
+    InputEmbedding,
+    InputEmbeddingSaved,
+    check_batch,
+    check_targets,
+    key_mask,
+    token_positions,
+)
+from ._model import Model
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """What a `Transformer` is built from; the defaults are the paper's."""
+
+    vocab_size: int  # number of token ids, source and target together
+    max_len: int  # longest sequence; a hard limit for learned positions only
+    d_model: int  # width of the stream; 512 in the paper's base model
+    num_heads: int  # d_model / num_heads is the width of each; 8 in the paper
+    num_layers: int  # of the encoder, and of the decoder; 6 in the paper
+    d_ff: int | None = None  # width inside the feed-forward layers; None: 4 d_model
+    num_kv_heads: int | None = None  # fewer than num_heads: grouped queries; None: as many
+    dropout: float = 0.1  # of attention weights, branches and embeddings
+    bias: bool = True  # False removes every bias, those of layer norms too
+    norm: str = "layer"  # "layer" or "rms"
+    norm_position: str = "post"  # "post" (the paper) or "pre" (easier to train)
+    norm_eps: float = 1e-5
+    activation: str = "relu"  # see layers.FeedForward
+    position: str = "sinusoidal"  # "learned", "sinusoidal", "rotary" or "alibi"
+    rotary_base: float = 10000.0  # for position="rotary"
+    tie_embeddings: bool = True  # the output layer shares the table of both inputs
+    label_smoothing: float = 0.1  # share of the wanted probability spread over all tokens
+
+    def __post_init__(self) -> None:
+        check_config(self)
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError(
+                f"TransformerConfig: label_smoothing is {self.label_smoothing}; "
+                f"expected 0 <= it < 1"
+            )
+
+
+class EncodeSaved(NamedTuple):
+    """What undoes `Transformer.encode`."""
+
+    inputs: InputEmbeddingSaved
+    encoder: EncoderSaved
+
+
+class DecodeSaved(NamedTuple):
+    """What undoes `Transformer.decode`."""
+
+    inputs: InputEmbeddingSaved
+    decoder: DecoderSaved
+    head: LinearSaved
+
+
+class TransformerSaved(NamedTuple):
+    """What `Transformer.backward` needs."""
+
+    encode: EncodeSaved
+    decode: DecodeSaved
+
+
+class TransformerLossSaved(NamedTuple):
+    """What `Transformer.loss_backward` needs."""
+
+    model: TransformerSaved
+    cross_entropy: CrossEntropySaved
+
+
+class Transformer(Model):
+    """The encoder–decoder of the paper.
+
+    Parameters
+    ----------
+    config : TransformerConfig
+    rng : numpy.random.Generator, optional
+        Draws the weights (`npformer.models._initialize`). None draws from fresh entropy.
+    dtype : float32 or float64, optional
+
+    Attributes
+    ----------
+    source_inputs, target_inputs : layers of token and position embeddings
+        They share the token table.
+    encoder : Encoder
+    decoder : Decoder
+    head : Linear
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", arXiv:1706.03762.
+    """
+
+    config_type: ClassVar[type] = TransformerConfig
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.config = config
+        with skeleton():  # weights are drawn below, by one rule
+            embedding = Embedding(config.vocab_size, config.d_model, dtype=dtype)
+            self.source_inputs, self.target_inputs = (
+                InputEmbedding(
+                    embedding, config.max_len, config.position, config.dropout, dtype=dtype
+                )
+                for _ in range(2)
+            )
+            self.encoder = Encoder(config.num_layers, **stack_options(config), dtype=dtype)
+            self.decoder = Decoder(config.num_layers, **stack_options(config), dtype=dtype)
+            self.head = Linear(
+                config.d_model,
+                config.vocab_size,
+                bias=False,
+                weight=embedding.weight if config.tie_embeddings else None,
+                dtype=dtype,
+            )
+        initialize_weights(self, config.num_layers, rng)
+
+    def encode(
+        self, source: Array, source_mask: BoolArray | None = None, *, run: Run | None = None
+    ) -> tuple[Array, EncodeSaved]:
+        """Turn source ids (batch, S) into a memory (batch, S, d_model).
+
+        `source_mask` is a bool array (batch, S), True = real token; padding may be
+        on either side.
+        """
+        check_batch("Transformer", "source", source)
+        keys = key_mask("Transformer", "source_mask", source_mask, source)
+        a, inputs_saved = self.source_inputs.forward(
+            source, token_positions(source_mask), run=run
+        )  # (1)
+        z, encoder_saved = self.encoder.forward(
+            a, mask=keys, bias=self._bias(source.shape[1], a), run=run
+        )  # (2)
+        return z, EncodeSaved(inputs_saved, encoder_saved)
+
+    def decode(
+        self,
+        target_in: Array,
+        memory: Array,
+        source_mask: BoolArray | None = None,
+        *,
+        run: Run | None = None,
+    ) -> tuple[Array, DecodeSaved]:
+        """Predict the token after each of target_in (batch, T), looking at a memory.
+
+        Returns logits (batch, T, vocab_size), and what undoes it.
+        """
+        check_batch("Transformer", "target_in", target_in)
+        if len(target_in) != len(memory):
+            raise ValueError(
+                f"Transformer: target_in has {len(target_in)} sequences and the source "
+                f"{len(memory)}; expected one target for each source"
+            )
+        keys = key_mask("Transformer", "source_mask", source_mask, memory)
+        b, inputs_saved = self.target_inputs.forward(target_in, run=run)  # (3)
+        bias = self._bias(target_in.shape[1], b)
+        h, decoder_saved = self.decoder.forward(
+            b, memory, memory_mask=keys, bias=bias, run=run
+        )  # (4)
+        logits, head_saved = self.head.forward(h)  # (5)
+        return logits, DecodeSaved(inputs_saved, decoder_saved, head_saved)
+
+    def forward(
+        self,
+        source: Array,
+        target_in: Array,
+        source_mask: BoolArray | None = None,
+        *,
+        run: Run | None = None,
+    ) -> tuple[Array, TransformerSaved]:
+        """Predict the token after each of `target_in`, given the source.
+
+        Parameters
+        ----------
+        source : (batch, S) integer ndarray
+        target_in : (batch, T) integer ndarray
+            The target shifted right: a start token, then all tokens but the last.
+        source_mask : (batch, S) bool ndarray, optional
+            True = real token.
+        run : Run, optional
+
+        Returns
+        -------
+        logits : (batch, T, vocab_size) ndarray
+        saved : TransformerSaved
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ids are not (batch, length) integers below vocab_size, a sequence is longer than
+            learned positions go, or the mask is not a bool array of the source's shape.
+        """
+        check_batch("Transformer", "target_in", target_in)
+        z, encode_saved = self.encode(source, source_mask, run=run)
+        logits, decode_saved = self.decode(target_in, z, source_mask, run=run)
+        return logits, TransformerSaved(encode_saved, decode_saved)
+
+    def backward(self, dy: Array, saved: TransformerSaved, run: Run | None = None) -> None:
+        """Add to every parameter's gradient, given dy (batch, T, vocab_size)."""
+        dh = self.head.backward(dy, saved.decode.head)  # (5')
+        db, dz = self.decoder.backward(dh, saved.decode.decoder)  # (4')
+        self.target_inputs.backward(db, saved.decode.inputs)  # (3')
+        da = self.encoder.backward(dz, saved.encode.encoder)  # (2')
+        self.source_inputs.backward(da, saved.encode.inputs)  # (1')
+
+    def loss(
+        self,
+        source: Array,
+        target_in: Array,
+        targets: Array,
+        source_mask: BoolArray | None = None,
+        *,
+        run: Run | None = None,
+    ) -> tuple[Any, TransformerLossSaved]:
+        """Mean cross-entropy of the counted targets, with the configuration's smoothing.
+
+        Parameters
+        ----------
+        source : (batch, S) integer ndarray
+        target_in : (batch, T) integer ndarray
+        targets : (batch, T) integer ndarray
+            ``targets[:, t]`` is the answer at position t, -100 where there is none.
+        source_mask : (batch, S) bool ndarray, optional
+            True = real token.
+        run : Run, optional
+
+        Returns
+        -------
+        loss : scalar of the model's dtype
+            In nats per token.
+        saved : TransformerLossSaved
+        """
+        check_batch("Transformer", "target_in", target_in)
+        check_targets("Transformer", targets, target_in, "target_in")
+        logits, saved = self.forward(source, target_in, source_mask, run=run)
+        loss, loss_saved = F.cross_entropy(
+            logits, targets, label_smoothing=self.config.label_smoothing
+        )  # (6)
+        return loss, TransformerLossSaved(saved, loss_saved)
+
+    def loss_backward(self, saved: TransformerLossSaved, dloss: float = 1.0) -> None:
+        """Add `dloss` times the loss's gradient to every parameter's."""
+        self.backward(F.cross_entropy_backward(dloss, saved.cross_entropy), saved.model)  # (6')
+
+    def loss_weight(
+        self,
+        source: Array,
+        target_in: Array,
+        targets: Array,
+        source_mask: BoolArray | None = None,
+    ) -> int:
+        """Return the number of targets that are counted."""
+        return int(np.count_nonzero(targets != -100))
+
+    def _bias(self, length: int, x: Array) -> Array | None:
+        if self.config.position != "alibi":
+            return None
+        return alibi_bias(self.config.num_heads, length, length, x.real.dtype)
