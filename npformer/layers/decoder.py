@@ -114,7 +114,7 @@ norm_eps, rotary_base, rng, dtype
                 run=run,
             )  # (1)
             layers_saved.append(saved)
-        norm_saved = None
+        norm_saved: Any = None
         if self.norm is not None:
             x, norm_saved = self.norm.forward(x)  # (2)
         return x, DecoderSaved(tuple(layers_saved), norm_saved)

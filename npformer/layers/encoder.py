@@ -103,7 +103,7 @@ norm_eps, rotary_base, rng, dtype
         for layer in self.layers:
             x, saved = layer.forward(x, mask=mask, bias=bias, positions=positions, run=run)  # (1)
             layers_saved.append(saved)
-        norm_saved = None
+        norm_saved: Any = None
         if self.norm is not None:
             x, norm_saved = self.norm.forward(x)  # (2)
         return x, EncoderSaved(tuple(layers_saved), norm_saved)
