@@ -6,12 +6,12 @@ r"""The error function and its complement, with relative accuracy over the whole
 
 Both follow from one function on the right half line, erfc(t) for t = |x| >= 0:
 
-    erf(x)  = x (odd rational)              near 0, else  sign(x) (1 - erfc(t))
+    erf(x)  = x (a function of x^2)         near 0, else  sign(x) (1 - erfc(t))
     erfc(x) = erfc(t)                       for x >= 0, else  2 - erfc(t)
 
 Every rational function below approximates what is left when exp(-t^2) is divided out, a number
 between 0 and 1 that changes slowly and is insensitive to rounding in t. The exponential is not:
-its relative error is the absolute error of t^2, and one rounding of t^2 = 80 costs 80 ulp. So
+its relative error is the absolute error of t^2: one rounding of t^2 = 80 costs up to 80 ulp. So
 t = h + (t - h), with an h so short that h^2 is exact, and
 
     exp(-c t^2) = exp(-c h^2) exp(-c (t - h) (t + h)).
@@ -21,6 +21,10 @@ where the rounding of t / sqrt(2) would enter the exponential.
 
 Complex arguments get the analytic continuation of the branch that their real part selects,
 which is what the complex step needs: accurate next to the real line, not far from it.
+
+Largest error found, in units of the last place and down to the smallest normal result: erf 3.1
+in float64 (10,000 values of 40 digits) and 2.5 in float32 (6 million values of float64), erfc 4.6
+and 5.6.
 
 References
 ----------
@@ -69,7 +73,7 @@ FAR = (
 # The denominator has the right value at 0 and the right limit at infinity, so that the rational
 # correction stays below 0.19, and with it the share that its rounding has in the result. Minimax
 # fit on [0, 10.6] by least squares, linearised and reweighted (Lawson) against 40-digit values;
-# its error is 0.8e-8 of the value, an eighth of the last place.
+# its error is 0.7e-8 of the value, an eighth of a unit in the last place.
 SINGLE = (
     (0.644075335, 0.586318272, 0.242583963, 0.0456079672),
     (1.0, 2.4629671, 2.61648298, 1.5266766, 0.501428609, 0.0808435222),
@@ -180,7 +184,7 @@ def gauss(t: Array, c: float) -> Array:
         rest *= h
         lost += rest
         s *= -c
-        e = np.exp(s, out=s)
+        e: Array = np.exp(s, out=s)
         lost *= c
         lost *= e
         e -= lost

@@ -90,7 +90,7 @@ def log_softmax_backward(dy: Array, saved: LogSoftmaxSaved) -> Array:
     """
     y, axis = saved
     check_gradient("log_softmax_backward", dy, y.shape, y)
-    dl = -np.sum(dy, axis=axis, keepdims=True)  # (4') through the sum
+    dl: Array = -np.sum(dy, axis=axis, keepdims=True)  # (4') through the sum
     dx = np.exp(y) * dl  # (3'), (2')
     dx += dy  # (4') directly
     return dx

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, check_gradient, check_integers, check_size, unbroadcast
+from ..core.arrays import (
+    Array,
+    check_floats,
+    check_gradient,
+    check_integers,
+    check_size,
+    unbroadcast,
+)
 from ..core.initialize import normal
 from ..core.layer import Layer
 from ..core.run import Run
@@ -66,6 +73,7 @@ class LearnedPositionalEncoding(Layer):
 
         `positions` are integers that broadcast to (..., length); 0, 1, 2, ... if not given.
         """
+        check_floats("LearnedPositionalEncoding", x=x, weight=self.weight.value)
         max_len, d_model = self.weight.shape
         if x.ndim < 2 or x.shape[-1] != d_model:
             raise ValueError(

@@ -28,7 +28,7 @@ from numpy.typing import DTypeLike
 
 from .. import functional as F
 from .. import masks
-from ..core.arrays import Array, check_rate, check_size
+from ..core.arrays import Array, check_floats, check_rate, check_size
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.attention import AttentionSaved
@@ -221,6 +221,7 @@ class MultiHeadAttention(Layer):
         return dx, dz
 
     def _check(self, x: Array, memory: Array | None, positions: Array | None) -> None:
+        check_floats("MultiHeadAttention", x=x, memory=memory)
         d_model = self.q_proj.weight.shape[1]
         for name, array in (("x", x), ("memory", memory)):
             if array is not None and (array.ndim < 2 or array.shape[-1] != d_model):

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, check_choice, check_size
+from ..core.arrays import Array, check_choice, check_floats, check_size
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.sinusoidal import LAYOUTS, SinusoidalSaved
@@ -48,6 +48,7 @@ class SinusoidalPositionalEncoding(Layer):
 
         `positions` are integers that broadcast to (..., length); 0, 1, 2, ... if not given.
         """
+        check_floats("SinusoidalPositionalEncoding", x=x)
         if x.ndim < 2 or x.shape[-1] != self.d_model:
             raise ValueError(
                 f"SinusoidalPositionalEncoding: x is {x.shape}; expected "
