@@ -27,9 +27,19 @@ def alibi_slopes(num_heads: int) -> list[float]:
     return slopes + higher[0::2][: num_heads - lower]
 
 
-def alibi_bias(num_heads: int, n_q: int, n_k: int, dtype: DTypeLike) -> Array:
-    """Return b, (num_heads, n_q, n_k)."""
-    distance = np.abs(np.arange(n_q)[:, None] + (n_k - n_q) - np.arange(n_k))
+def alibi_bias(
+    num_heads: int, n_q: int, n_k: int, dtype: DTypeLike, positions: Array | None = None
+) -> Array:
+    """Return b, (..., num_heads, n_q, n_k).
+
+    `positions` (..., n_k) are those of the keys, and the last n_q of them the queries'; 0, 1,
+    2, ... if not given.
+    """
+    if positions is None:
+        distance = np.abs(np.arange(n_q)[:, None] + (n_k - n_q) - np.arange(n_k))
+    else:
+        at = positions.astype(np.int64)
+        distance = np.abs(at[..., n_k - n_q :, None] - at[..., None, :])
     slopes = np.array(alibi_slopes(num_heads))[:, None, None]
-    bias: Array = (-slopes * distance).astype(dtype)
+    bias: Array = (-slopes * distance[..., None, :, :]).astype(dtype)
     return bias

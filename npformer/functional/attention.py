@@ -42,7 +42,14 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import masks
-from ..core.arrays import Array, check_floats, check_gradient, check_rate, unbroadcast
+from ..core.arrays import (
+    Array,
+    check_floats,
+    check_generator,
+    check_gradient,
+    check_rate,
+    unbroadcast,
+)
 from ._random_bits import kept
 
 
@@ -57,7 +64,7 @@ class AttentionSaved(NamedTuple):
     scale: float
     rate: float  # of dropout; 0 if there was none
     seed: int  # that m is made from
-    finite: bool  # k and v hold neither NaN nor infinity
+    finite: bool  # q, k and v hold neither NaN nor infinity
 
 
 def attention(
@@ -104,8 +111,8 @@ def attention(
     ValueError
         If shapes do not fit, `bias` holds +inf or NaN, or `dropout` is not in [0, 1).
     TypeError
-        If dtypes are not float32, float64 or complex128, or do not mix, or the mask is not
-        boolean.
+        If dtypes are not float32, float64 or complex128, or do not mix, the mask is not
+        boolean, or `rng` is not a Generator.
 
     References
     ----------
@@ -114,13 +121,14 @@ def attention(
     Notes
     -----
     NaN and infinity in keys and values that a query may not attend to do not reach its output
-    or any gradient through it.
+    or any gradient through it, and those in a query that may attend to nothing reach nothing.
     """
     check_floats("attention", q=q, k=k, v=v, bias=bias)
     check_rate("attention", "dropout", dropout)
-    lead = _check_shapes(q, k, v, bias)
+    check_generator("attention", rng)
+    lead = _check_shapes("attention", bias, q=q, k=k, v=v)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    finite = bool(np.isfinite(k).all() and np.isfinite(v).all())
+    finite = all(bool(np.isfinite(x).all()) for x in (q, k, v))
     p = _weights(q, k, mask, bias, scale, (*lead, q.shape[-2], k.shape[-2]), finite)  # (1) - (3)
     rate, seed = 0.0, 0
     if rng is not None and dropout:
@@ -167,7 +175,7 @@ def attention_backward(
     ds = p * (dp - r)  # (3'), (2')
     dbias = None if bias is None else unbroadcast(ds, bias.shape)  # (1')
     dq = unbroadcast(scale * _mix(ds, k, finite), q.shape)  # (1')
-    dk = unbroadcast(scale * (ds.swapaxes(-1, -2) @ q), k.shape)  # (1')
+    dk = unbroadcast(scale * _mix(ds.swapaxes(-1, -2), q, finite), k.shape)  # (1')
     return dq, dk, dv, dbias
 
 
@@ -197,10 +205,11 @@ def attention_weights(
         As `attention`.
     """
     check_floats("attention_weights", q=q, k=k, bias=bias)
-    lead = _check_shapes(q, k, k, bias)
+    lead = _check_shapes("attention_weights", bias, q=q, k=k)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
     shape = (*lead, q.shape[-2], k.shape[-2])
-    return _weights(q, k, mask, bias, scale, shape, bool(np.isfinite(k).all()))
+    finite = all(bool(np.isfinite(x).all()) for x in (q, k))
+    return _weights(q, k, mask, bias, scale, shape, finite)
 
 
 def _weights(
@@ -216,8 +225,10 @@ def _weights(
     held = None if mask is None else masks.as_mask(mask).over(shape)
     with np.errstate(invalid="warn" if finite else "ignore"):
         s = (scale * q) @ k.swapaxes(-1, -2)  # (1)
-    if bias is not None:
-        s = s + bias
+        if bias is not None:
+            s = s + bias
+    if bias is not None and not finite:  # NaN - inf is NaN, and yet it is masked
+        s = np.where(bias.real == -math.inf, -math.inf, s)
     if held is not None:
         s = np.where(held, s, -math.inf)  # (2)
     m = np.max(s.real, axis=-1, keepdims=True, initial=-math.inf)
@@ -255,8 +266,12 @@ def _mix(weights: Array, x: Array, finite: bool) -> Array:
     return y
 
 
-def _check_shapes(q: Array, k: Array, v: Array, bias: Array | None) -> tuple[int, ...]:
+def _check_shapes(
+    op: str, bias: Array | None, *, q: Array, k: Array, v: Array | None = None
+) -> tuple[int, ...]:
     """Return the leading axes of the scores, or say what does not fit."""
+    given = f"q {q.shape}, k {k.shape}" + ("" if v is None else f", v {v.shape}")
+    v = k if v is None else v
     if (
         min(q.ndim, k.ndim, v.ndim) < 2
         or q.shape[-1] != k.shape[-1]
@@ -264,26 +279,27 @@ def _check_shapes(q: Array, k: Array, v: Array, bias: Array | None) -> tuple[int
         or q.shape[-1] == 0
     ):
         raise ValueError(
-            f"attention: q {q.shape}, k {k.shape} and v {v.shape} do not fit; expected "
-            f"q (..., n_q, d_k), k (..., n_k, d_k) and v (..., n_k, d_v)"
+            f"{op}: {given} do not fit; expected q (..., n_q, d_k), k (..., n_k, d_k) and "
+            f"v (..., n_k, d_v), with d_k at least 1"
         )
     try:
         lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
         np.broadcast_shapes(lead, v.shape[:-2])
     except ValueError:
         raise ValueError(
-            f"attention: the leading axes of q {q.shape}, k {k.shape} and v {v.shape} do not "
-            f"broadcast; from the right, each must be 1 or equal"
+            f"{op}: the leading axes of {given} do not broadcast; from the right, each must be "
+            f"1 or equal"
         ) from None
     if bias is not None:
         shape = (*lead, q.shape[-2], k.shape[-2])
         ends = zip(reversed(bias.shape), reversed(shape), strict=False)
         if bias.ndim > len(shape) or any(n not in (1, m) for n, m in ends):
             raise ValueError(
-                f"attention: bias {bias.shape} does not broadcast to the scores {shape}"
+                f"{op}: bias {bias.shape} does not broadcast to the scores {shape}; from the "
+                f"right, each of its axes must be 1 or equal"
             )
         if not np.all(bias.real < math.inf):
             raise ValueError(
-                "attention: bias holds +inf or NaN; expected finite numbers, or -inf to mask"
+                f"{op}: bias holds +inf or NaN; expected finite numbers, or -inf to mask"
             )
     return lead

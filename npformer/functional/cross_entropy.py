@@ -131,7 +131,7 @@ def cross_entropy_backward(dy: float, saved: CrossEntropySaved) -> Array:
     dy = scalar_gradient("cross_entropy_backward", dy, logits)
     N, V = p.shape
     dx: Array = p - label_smoothing / V
-    dx[np.arange(N), targets] -= 1.0 - label_smoothing  # (2') p - q
+    dx[np.arange(N), targets] -= 1.0 - label_smoothing  # (2') p - q; m cancelled in it (1')
     dx *= dy / max(N, 1)  # (4')
     if counted is None:
         return dx.reshape(logits.shape)

@@ -17,7 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.arrays import Array, BoolArray, check_floats, check_gradient, check_rate
+from ..core.arrays import (
+    Array,
+    BoolArray,
+    check_floats,
+    check_generator,
+    check_gradient,
+    check_rate,
+)
 
 
 class DropoutSaved(NamedTuple):
@@ -50,7 +57,7 @@ def dropout(x: Array, rate: float, rng: np.random.Generator | None) -> tuple[Arr
     ValueError
         If `rate` is not in [0, 1).
     TypeError
-        If `x` is not float32, float64 or complex128.
+        If `x` is not float32, float64 or complex128, or `rng` is not a Generator.
 
     References
     ----------
@@ -58,6 +65,7 @@ def dropout(x: Array, rate: float, rng: np.random.Generator | None) -> tuple[Arr
     """
     check_floats("dropout", x=x)
     check_rate("dropout", "rate", rate)
+    check_generator("dropout", rng)
     if rng is None or rate == 0.0:
         return x, DropoutSaved(x, None, 1.0)
     keep = rng.random(x.shape, dtype=np.float32) >= rate  # (1)

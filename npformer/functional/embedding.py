@@ -57,7 +57,8 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, EmbeddingSaved]:
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight is {weight.shape}; expected (vocab, d_model)")
     check_ids("embedding", "ids", ids, weight.shape[0], "a table of")
-    return weight[ids], EmbeddingSaved(ids, weight)  # (1)
+    # asarray, for a lone NumPy integer would give a view of the table
+    return weight[np.asarray(ids)], EmbeddingSaved(ids, weight)  # (1)
 
 
 def embedding_backward(dy: Array, saved: EmbeddingSaved) -> Array:

@@ -126,8 +126,8 @@ def _exact(x: Array) -> tuple[Array, Array]:
     q -= phi
     g = q  # (3'), (2')
     if x.dtype.kind == "c":
-        return y, np.where(x.real > 0, 1.0 - g, g)  # (1')
-    right = (x > 0).astype(x.dtype)  # 1 or 0, and with it 1 - g or g without a branch
+        return y, np.where(x.real < 0, g, 1.0 - g)  # (1') cut at 0 where right_half cuts
+    right = (x >= 0).astype(x.dtype)  # 1 or 0, and with it 1 - g or g without a branch
     sign = right * -2.0
     sign += 1.0
     g *= sign

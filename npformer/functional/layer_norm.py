@@ -82,7 +82,7 @@ def layer_norm(
     mu = np.sum(x, axis=-1, keepdims=True) / n  # (1)
     c = x - mu  # (2)
     var = np.sum(c * c, axis=-1, keepdims=True) / n  # (3) c*c, not |c|^2: it stays analytic
-    r = 1.0 / np.sqrt(var + eps)  # (4)
+    r = 1.0 / np.sqrt(var + float(eps))  # (4)
     c *= r
     xhat = c  # (5)
     y = xhat * weight  # (6)
@@ -121,10 +121,11 @@ def layer_norm_backward(dy: Array, saved: LayerNormSaved) -> tuple[Array, Array,
     dxhat = dy * weight  # (6')
     along_xhat = np.sum(dxhat * xhat, axis=-1, keepdims=True) / n  # (5'), (4'), (3')
     along_ones = np.sum(dxhat, axis=-1, keepdims=True) / n  # (2')
-    dxhat -= along_ones  # from here on dxhat is turned into dx, in place
-    dxhat -= xhat * along_xhat
-    dxhat *= r  # (1')
-    return dxhat, dweight, dbias
+    dx = xhat * -along_xhat
+    dx += dxhat
+    dx -= along_ones
+    dx *= r  # (1')
+    return dx, dweight, dbias
 
 
 def check_norm_shapes(op: str, x: Array, eps: float, **vectors: Array | None) -> None:

@@ -57,10 +57,10 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, L
         If the dtypes are not float32, float64 or complex128, or do not mix.
     """
     check_floats("linear", x=x, weight=weight, bias=bias)
-    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1] or weight.size == 0:
         raise ValueError(
             f"linear: x {x.shape} does not fit weight {weight.shape}; it wants x (..., d_in) "
-            f"and weight (d_out, d_in)"
+            f"and weight (d_out, d_in), with d_out and d_in at least 1"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(

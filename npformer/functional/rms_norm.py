@@ -72,7 +72,7 @@ def rms_norm(x: Array, weight: Array, eps: float = 1e-6) -> tuple[Array, RMSNorm
     check_floats("rms_norm", x=x, weight=weight)
     check_norm_shapes("rms_norm", x, eps, weight=weight)
     ms = np.sum(x * x, axis=-1, keepdims=True) / x.shape[-1]  # (1) x*x: it stays analytic
-    r = 1.0 / np.sqrt(ms + eps)  # (2)
+    r = 1.0 / np.sqrt(ms + float(eps))  # (2)
     y = weight * r
     y *= x  # (3), (4)
     return y, RMSNormSaved(x, r, weight)

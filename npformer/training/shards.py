@@ -1,0 +1,84 @@
+"""Parts of a batch: how it is split, and how one part is run."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..core.arrays import Array, describe
+from ..core.run import Run
+from ..models._model import Model
+
+Batch = tuple[Array | None, ...]
+
+
+class Shard(NamedTuple):
+    """A part of a batch: all that is needed to run it."""
+
+    batch: Batch
+    share: float  # of the whole batch's targets
+    seed: int  # of its dropout
+
+
+def run_shard(model: Model, shard: Shard) -> float:
+    """Return the loss of a shard and add its gradient, times its share, to the model's.
+
+    It touches nothing but `model`'s gradients, so that shards may run on threads, each with a
+    replica. Where no target counts, or the loss is not finite, there is no backward pass.
+    """
+    if shard.share == 0.0:
+        return 0.0
+    loss, saved = model.loss(*shard.batch, run=Run(np.random.default_rng(shard.seed)))
+    value = float(loss)
+    if math.isfinite(value):
+        model.loss_backward(saved, shard.share)
+    return value
+
+
+def check_batch(owner: str, batch: Batch) -> int:
+    """Return the number of rows of a batch.
+
+    Raises
+    ------
+    TypeError
+        If an entry is neither an ndarray nor None.
+    ValueError
+        If there are no rows, or the entries disagree on their number.
+    """
+    lengths: dict[int, int] = {}
+    for index, entry in enumerate(batch):
+        if entry is None:
+            continue
+        if not isinstance(entry, np.ndarray):
+            raise TypeError(
+                f"{owner}: batch[{index}] is {describe(entry)}; expected an ndarray or None, so "
+                f"convert it with np.asarray"
+            )
+        if entry.ndim == 0:
+            raise ValueError(
+                f"{owner}: batch[{index}] is {describe(entry)}; expected a first axis that counts "
+                f"the rows of the batch"
+            )
+        lengths[index] = entry.shape[0]
+    if not lengths or 0 in lengths.values():
+        shapes = [None if entry is None else entry.shape for entry in batch]
+        raise ValueError(
+            f"{owner}: the batch is empty, its shapes are {shapes}; expected at least one row"
+        )
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"{owner}: the first axes of the batch differ, {lengths} by position; expected one "
+            f"length, the number of rows (broadcast with np.broadcast_to what all rows share)"
+        )
+    return next(iter(lengths.values()))
+
+
+def split(rows: range, parts: int) -> list[range]:
+    """Split rows into at most `parts` parts, none empty, of sizes that differ by one at most."""
+    parts, size = min(parts, len(rows)), len(rows)
+    return [rows[size * part // parts : size * (part + 1) // parts] for part in range(parts)]
+
+
+def rows_of(batch: Batch, rows: range) -> Batch:
+    """Return these rows of every entry, as views."""
+    return tuple(None if entry is None else entry[rows.start : rows.stop] for entry in batch)

@@ -1,0 +1,287 @@
+"""Trainer.step: exact accumulation, seeds, what stops it, what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.strategies import seeds
+from training.small_model import Inseparable, Small, batch, everything, small
+
+from npformer import Run
+from npformer.core import NonFiniteError
+from npformer.training import SGD, AdamW, Trainer, schedules
+from npformer.training.shards import rows_of, split
+
+
+def trainer(model=None, optimizer=SGD, seed=1, lr=0.1, **options):
+    model = small() if model is None else model
+    rng = np.random.default_rng(seed)
+    return Trainer(model, optimizer(model.parameters(), lr), rng=rng, **options)
+
+
+def values(model):
+    return [p.value.copy() for p in model.parameters()]
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_parts_cover_the_rows_in_order_and_none_is_empty(rows, parts):
+    pieces = split(range(rows), parts)
+    assert [row for piece in pieces for row in piece] == list(range(rows))
+    sizes = [len(piece) for piece in pieces]
+    assert len(sizes) == min(rows, parts)
+    assert max(sizes) - min(sizes) <= 1
+    x = np.arange(rows)
+    assert all(np.shares_memory(rows_of((x, None), piece)[0], x) for piece in pieces)
+
+
+def test_a_step_is_zero_grad_loss_backward_and_update():
+    model, twin, (x, targets) = small(dropout=0.0), small(dropout=0.0), batch()
+    t = trainer(model, lr=0.5)
+    for parameter in model.parameters():
+        parameter.grad += 7.0  # of an earlier pass: has to go
+    want, saved = twin.loss(x, targets)
+    twin.loss_backward(saved)
+    assert t.step(x, targets) == float(want)
+    assert t.steps == t.optimizer.steps == 1
+    for stepped, start in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_array_equal(stepped.value, start.value - np.float32(0.5) * start.grad)
+
+
+@given(
+    seed=seeds,
+    rows=st.integers(1, 17),
+    accumulate=st.integers(1, 5),
+    workers=st.integers(1, 4),
+    counted=st.integers(0, 17),
+)
+def test_however_a_batch_is_split_loss_and_step_are_those_of_the_whole(
+    seed, rows, accumulate, workers, counted
+):
+    x, targets = batch(seed, rows, np.float64, min(counted, rows))
+    whole, parts = small(dropout=0.0, dtype=np.float64), small(dropout=0.0, dtype=np.float64)
+    evaluated = trainer(parts, accumulate=accumulate).evaluate(x, targets)
+    want = trainer(whole).step(x, targets)
+    split_trainer = trainer(parts, accumulate=accumulate, workers=workers)
+    assert split_trainer.step(x, targets) == pytest.approx(want, rel=1e-13, abs=1e-15)
+    assert evaluated == pytest.approx(want, rel=1e-13, abs=1e-15)
+    for a, b in zip(parts.parameters(), whole.parameters(), strict=True):
+        np.testing.assert_allclose(a.grad, b.grad, rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(a.value, b.value, rtol=1e-13, atol=1e-15)
+
+
+def test_a_mean_of_means_would_have_been_another_loss():
+    x, targets = batch(3, 12, np.float64, counted=7)  # 6 rows: 1 counts; 6 rows: all do
+    model = small(dropout=0.0, dtype=np.float64)
+    halves = [float(model.loss(x[part], targets[part])[0]) for part in (slice(6), slice(6, 12))]
+    loss = trainer(model, accumulate=2).step(x, targets)
+    assert loss == pytest.approx((1 * halves[0] + 6 * halves[1]) / 7, rel=1e-13)
+    assert abs(loss - sum(halves) / 2) > 1e-3
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 3}, {"workers": 3, "accumulate": 2}])
+def test_a_run_repeats_to_the_bit(options):
+    runs = []
+    for _ in range(2):
+        t = trainer(optimizer=AdamW, clip_norm=1.0, **options)
+        losses = [t.step(*batch(step, 11, counted=9)) for step in range(4)]
+        runs.append((losses, everything(t)))
+    assert runs[0] == runs[1]
+
+
+def test_each_shard_of_each_step_draws_one_seed_and_dropout_acts():
+    x, targets = batch(0, 8)
+    model, twin = small(dropout=0.5), small(dropout=0.5)
+    t = trainer(model, seed=5, lr=0.0, accumulate=2, workers=2)
+    loss = t.step(x, targets)
+    rng = np.random.default_rng(5)
+    seeds_drawn = [int(rng.integers(2**63 - 1)) for _ in range(4)]
+    assert rng.bit_generator.state == t.rng.bit_generator.state
+    parts = [
+        twin.loss(x[i : i + 2], targets[i : i + 2], run=Run(np.random.default_rng(seed)))[0]
+        for i, seed in zip(range(0, 8, 2), seeds_drawn, strict=True)
+    ]
+    assert loss == pytest.approx(np.mean(parts), rel=1e-6)
+    assert t.step(x, targets) != loss
+    assert t.evaluate(x, targets) == pytest.approx(float(model.loss(x, targets)[0]), rel=1e-6)
+
+
+def test_without_a_generator_dropout_still_acts():
+    model = small(dropout=0.5)
+    t = Trainer(model, SGD(model.parameters(), 0.0))
+    x, targets = batch(0, 50)
+    assert t.step(x, targets) != t.step(x, targets)
+
+
+def test_the_schedule_gives_the_learning_rate_of_every_step():
+    asked = []
+
+    def schedule(step):
+        asked.append(step)
+        return np.float64(0.1 * step)
+
+    t = trainer(schedule=schedule)
+    before = values(t.model)
+    t.step(*batch())
+    assert all(map(np.array_equal, values(t.model), before))  # the rate of step 0 is 0
+    t.step(*batch())
+    assert not all(map(np.array_equal, values(t.model), before))
+    assert asked == [0, 1]
+    assert t.optimizer.lr == 0.1
+    assert all(p.value.dtype == np.float32 for p in t.model.parameters())
+
+
+def test_clipping_is_by_the_common_norm():
+    free, clipped = trainer(small(dropout=0.0)), trainer(small(dropout=0.0), clip_norm=1e-3)
+    assert math.isnan(free.norm)
+    for t in (free, clipped):
+        t.step(*batch())
+    assert clipped.norm == free.norm > 1e-3
+    for a, b in zip(clipped.model.parameters(), free.model.parameters(), strict=True):
+        np.testing.assert_allclose(a.grad, b.grad * (1e-3 / free.norm), rtol=1e-5)
+
+
+def test_parameters_left_out_or_frozen_stay():
+    model = small()
+    model.b1.trainable = False
+    t = Trainer(model, SGD([model.w1, model.b1], 0.1), workers=2)
+    before = model.state_dict()
+    t.step(*batch())
+    changed = [n for n, v in model.state_dict().items() if not np.array_equal(v, before[n])]
+    assert changed == ["w1"]
+    assert not model.b1.grad.any()
+
+
+def test_a_batch_where_nothing_counts_has_loss_and_gradient_zero():
+    for options in ({}, {"accumulate": 2}):
+        t = trainer(**options)
+        before = values(t.model)
+        assert t.step(*batch(counted=0)) == t.evaluate(*batch(counted=0)) == 0.0
+        assert all(map(np.array_equal, values(t.model), before))
+
+
+def test_it_learns():
+    x, targets = batch(0, 30)
+    t = trainer(small(dropout=0.1), AdamW, lr=0.05, schedule=schedules.constant(0.05))
+    first = t.evaluate(x, targets)
+    for _ in range(150):
+        t.step(x, targets)
+    assert t.evaluate(x, targets) < 0.2 * first
+
+
+class Spoilt(Small):
+    """A model whose loss, or gradient, is spoilt on demand."""
+
+    spoil = ""
+
+    def loss(self, x, targets, *, run=None):
+        loss, saved = super().loss(x, targets, run=run)
+        return (loss * np.float32("nan") if self.spoil == "loss" else loss), saved
+
+    def loss_backward(self, saved, dloss=1.0):
+        super().loss_backward(saved, dloss)
+        if self.spoil == "gradient":
+            self.w2.grad[0, :2] = np.inf
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2, "clip_norm": 1.0}])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("loss", "step 2: the loss is nan; the parameters are as they were .* Lower the learning"),
+        ("gradient", r"step 2: the norm of .* parameter w2 \(3, 8\), where 2 of 24 entries"),
+    ],
+)
+def test_what_is_not_finite_stops_the_step_and_changes_nothing(spoil, said, options):
+    t = trainer(small(model=Spoilt), AdamW, schedule=lambda step: 0.1 / (step + 1), **options)
+    for _ in range(2):
+        t.step(*batch())
+    before = everything(t)
+    t.model.spoil = spoil
+    with pytest.raises(NonFiniteError, match=said):
+        t.step(*batch())
+    after = everything(t)
+    assert [a == b for a, b in zip(after, before, strict=True)] == [True] * 5 + [False, True]
+    t.model.spoil = ""
+    t.step(*batch())
+    assert t.steps == 3
+
+
+def test_a_loss_that_cannot_be_split_is_never_split():
+    x, targets = batch()
+    whole = trainer(small(model=Inseparable))
+    assert whole.step(x, targets) > 0
+    for options in ({"accumulate": 2}, {"workers": 2}):
+        t = trainer(small(model=Inseparable), **options)
+        before = everything(t)
+        with pytest.raises(
+            ValueError, match=r"loss of Inseparable is not a mean over parts .* sma"
+        ):
+            t.step(x, targets)
+        assert everything(t) == before
+        assert t.evaluate(x, targets) == float(t.model.loss(x, targets)[0])
+
+
+def test_a_weight_that_is_none_of_the_kinds_is_refused():
+    class Odd(Small):
+        def loss_weight(self, x, targets):
+            return 0.5
+
+    with pytest.raises(TypeError, match=r"Odd.loss_weight returned 0.5; expected the number of"):
+        trainer(small(model=Odd), accumulate=2).step(*batch())
+
+
+X, TARGETS = batch()
+
+
+@pytest.mark.parametrize(
+    ("given_batch", "error", "said"),
+    [
+        ((), ValueError, r"the batch is empty, its shapes are \[\]; expected at least one row"),
+        ((None, None), ValueError, r"the batch is empty, its shapes are \[None, None\]"),
+        ((X[:0], TARGETS[:0]), ValueError, r"the batch is empty, its shapes are \[\(0, 4\), \(0,"),
+        ((X, TARGETS[:5]), ValueError, r"first axes of the batch differ, \{0: 12, 1: 5\}.*broad"),
+        ((X.tolist(), TARGETS), TypeError, r"batch\[0\] is a list; expected an ndarray or None, s"),
+        ((X, np.array(3)), ValueError, r"batch\[1\] is int64 \(\); expected a first axis"),
+    ],
+)
+def test_a_bad_batch_is_refused_before_any_work(given_batch, error, said):
+    t = trainer()
+    before = everything(t)
+    for method in (t.step, t.evaluate):
+        with pytest.raises(error, match=said):
+            method(*given_batch)
+    assert everything(t) == before
+
+
+@pytest.mark.parametrize("rate", [-0.1, np.nan, np.inf])
+def test_a_schedule_that_gives_no_rate_is_refused_before_any_work(rate):
+    t = trainer(schedule=lambda step: rate)
+    before = everything(t)
+    with pytest.raises(ValueError, match=r"schedule\(0\) is .*; expected 0 <= schedule\(0\) < inf"):
+        t.step(X, TARGETS)
+    assert everything(t) == before
+
+
+MODEL = small()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"model": object()}, TypeError, "model is a object without the method loss; .* Model"),
+        ({"optimizer": "adam"}, TypeError, "optimizer is a str; expected an Optimizer, such as"),
+        ({"optimizer": SGD(small().parameters())}, ValueError, r"parameters\[0\] \(8, 4\) is not"),
+        ({"schedule": 1e-3}, TypeError, "schedule is 0.001; expected a function from step number"),
+        ({"rng": 0}, TypeError, r"rng is 0; expected a numpy.random.Generator, such as np.random."),
+        ({"clip_norm": 0}, ValueError, "clip_norm is 0.0; expected 0 < clip_norm < inf"),
+        ({"accumulate": 0}, ValueError, "accumulate is 0; expected a positive int"),
+        ({"workers": "all"}, TypeError, "workers is 'all'; expected a positive int"),
+        ({"workers": 0}, ValueError, "workers is 0; expected a positive int"),
+    ],
+)
+def test_bad_arguments_are_refused_with_the_remedy(options, error, said):
+    options = {"model": MODEL, "optimizer": SGD(MODEL.parameters()), **options}
+    with pytest.raises(error, match=said):
+        Trainer(options.pop("model"), options.pop("optimizer"), **options)
