@@ -1,0 +1,13 @@
+"""Checks of hand-written gradients, behind `npformer.gradcheck`.
+
+In the order of a check: `target` (one view of layers and pairs of functions), `conduct` (the
+analytic gradients, and what is written to or kept), `noise` (what rounding hides),
+`complex_step` and `central_difference` (numeric derivatives), `choice` (which of the two),
+`comparison` (entry by entry), `probes` (all at once), `diagnosis` (what is wrong, in words),
+`report`.
+"""
+
+from .gradcheck import gradcheck
+from .report import Entry, Finding, GradientReport, Probe
+
+__all__ = ["gradcheck", "GradientReport", "Entry", "Finding", "Probe"]

@@ -1,0 +1,112 @@
+r"""Central differences that know their own error.
+
+With f+ = f(x + t v), f- = f(x - t v), and D(t) = (f+ - f-) / 2t
+
+    R(t) = (4 D(t) - D(2t)) / 3            Richardson: the error in t^2 is gone, t^4 is left
+    truncation   |R(t) - R(2t)|            fifteen times more than what is expected of R(t)
+    rounding     noise / t
+    kink         q(t) = |2 A(t) - A(2t)|   with A(t) = (f+ - 2 f(x) + f-) / t
+
+A smooth f has A(t) = t f'' + O(t^3), so q is of third order; where the slope jumps by J at x,
+A(t) = J for every t, and q = J. All three are added up to the bound. If it is large, smaller
+steps are tried, and the estimate with the smallest bound stands.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.arrays import Array
+from .estimate import Estimate
+from .noise import Noise
+from .target import Slot, Target
+
+# Step sizes, relative to the slot's scale; the first balances t^4 against eps / t.
+_STEPS_DOUBLE = (2.0**-10, 2.0**-14, 2.0**-18)
+_STEPS_SINGLE = (2.0**-6, 2.0**-8, 2.0**-10)
+_GOOD = 1e-9  # no smaller step is tried below this relative bound
+_KINK = 1e-3  # jump of the slope, relative to the slope, that counts as one
+
+
+class CentralDifference:
+    """Directional derivatives of sum(dy y) by central differences.
+
+    Parameters
+    ----------
+    target : Target
+    y, dy : ndarray
+        Output at the point, and cotangent.
+    noise : Noise
+        Of the target at the point.
+    """
+
+    name = "central difference"
+
+    def __init__(self, target: Target, y: Array, dy: Any, noise: Noise) -> None:
+        self._target = target
+        self._y = np.asarray(y)
+        self._dy = np.asarray(dy, np.float64)
+        self._noise = noise
+        self._steps = _STEPS_SINGLE if noise.single else _STEPS_DOUBLE
+
+    def along(self, slot: Slot, direction: Array) -> Estimate:
+        """Differentiate along `direction` in one slot."""
+        return self.along_all([(slot, direction)])
+
+    def along_all(self, directions: Sequence[tuple[Slot, Array]]) -> Estimate:
+        """Differentiate along a direction in several slots at once."""
+        length = _common_length(directions)
+        best: Estimate | None = None
+        for step in self._steps:
+            try:
+                with np.errstate(all="ignore"):
+                    found = self._richardson(directions, step * length)
+            except (ValueError, ArithmeticError):  # the step leaves the domain of forward
+                continue
+            if best is None or found.bound < best.bound:
+                best = found
+            if best.bound <= _GOOD * best.activity:
+                break
+        return best or Estimate(np.nan, np.inf, 0.0, kink=True)
+
+    def _richardson(self, directions: Sequence[tuple[Slot, Array]], t: float) -> Estimate:
+        slopes, bends, noise, activity = [], [], 0.0, 0.0
+        for step in (t, 2.0 * t, 4.0 * t):
+            above, below = self._at(directions, step), self._at(directions, -step)
+            terms = self._dy * (above - below) / (2.0 * step)
+            bend = np.sum(self._dy * ((above - self._y) + (below - self._y))) / step
+            slopes.append(float(np.sum(terms)))
+            bends.append(float(bend))
+            if step == t:
+                noise = self._noise.of_difference((above != below) | (above != self._y)) / t
+                activity = float(np.sum(np.abs(terms)))
+        fine = (4.0 * slopes[0] - slopes[1]) / 3.0
+        coarse = (4.0 * slopes[1] - slopes[2]) / 3.0
+        jump = max(abs(2.0 * bends[0] - bends[1]), abs(2.0 * bends[1] - bends[2]))
+        bound = abs(fine - coarse) + jump + 2.0 * noise
+        if not np.isfinite(bound):
+            return Estimate(fine, np.inf, activity, kink=True)
+        kink = jump > 8.0 * noise and jump > _KINK * max(abs(fine), activity)
+        return Estimate(fine, bound, activity, kink)
+
+    def _at(self, directions: Sequence[tuple[Slot, Array]], t: float) -> Array:
+        changed = {
+            (slot.kind, slot.place): (slot.point + t * direction).astype(slot.point.dtype)
+            for slot, direction in directions
+        }
+        return np.asarray(self._target.evaluate(changed)[0], np.float64)
+
+
+def _common_length(directions: Sequence[tuple[Slot, Array]]) -> float:
+    """Return the step for which no slot moves by more than its own scale.
+
+    A single entry that is larger than its array's scale may take a larger step.
+    """
+    lengths = []
+    for slot, direction in directions:
+        active = np.flatnonzero(direction)
+        largest = float(np.max(np.abs(direction.flat[active]), initial=0.0)) or 1.0
+        own = abs(float(slot.point.flat[active[0]])) if active.size == 1 else 0.0
+        lengths.append(max(slot.length, own) / largest)
+    return min(lengths)

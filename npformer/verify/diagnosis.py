@@ -1,0 +1,253 @@
+"""What is wrong with a gradient, in words: the relation between it and the true one.
+
+Each test looks for one relation and returns its family and a sentence, or None; the first that
+holds is the diagnosis. They run from the most telling to the least.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.arrays import Array
+from .comparison import Comparison
+from .draws import as_index
+from .quantities import Quantities
+from .relations import close, factor_between, parallel_along, permutations, scaled_along
+
+Diagnosis = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a wrong gradient can be compared with.
+
+    Attributes
+    ----------
+    quantities : Quantities
+    truths : mapping of str to ndarray
+        The numeric gradients of all tensors that were compared in full.
+    arrays : mapping of str to ndarray
+        Values by name: inputs, parameters, y and dy.
+    """
+
+    quantities: Quantities
+    truths: Mapping[str, Array]
+    arrays: Mapping[str, Array]
+
+
+def diagnose(found: Comparison, known: Known) -> Diagnosis:
+    """Say what is wrong with a gradient that failed.
+
+    Parameters
+    ----------
+    found : Comparison
+    known : Known
+
+    Returns
+    -------
+    family, sentence : str
+    """
+    case = _Case(found, known)
+    tests: list[Callable[[_Case], Diagnosis | None]] = [_not_finite, _zero, _factor, _one_index]
+    if case.whole:
+        tests += [_permuted, _exchanged, _reduced, _one_slice, _scaled_by_array]
+        tests += [_varying_factor, _missing_term]
+    tests += [_single_precision]
+    for test in tests:
+        diagnosis = test(case)
+        if diagnosis is not None:
+            return diagnosis
+    return _unrelated(case)
+
+
+class _Case:
+    """One failing gradient, with what the tests ask for."""
+
+    def __init__(self, found: Comparison, known: Known) -> None:
+        self.found = found
+        self.known = known
+        self.name = found.slot.name
+        shape = found.slot.point.shape
+        compared = ~found.kink
+        self.whole = found.places is not None and found.places.size == found.slot.point.size
+        analytic, numeric = (
+            np.where(compared, found.analytic, 0),
+            np.where(compared, found.numeric, 0),
+        )
+        self.a = analytic.reshape(shape) if self.whole else analytic
+        self.n = numeric.reshape(shape) if self.whole else numeric
+        self.failing = found.failing.reshape(shape) if self.whole else found.failing
+        self.rest = self.a - self.n
+        self.precision = 1e-3 if found.tolerance >= 1e-5 else 1e-6
+
+    def explained_by(self, prediction: Array) -> bool:
+        """Say whether `prediction` is the analytic gradient, far closer than the true one is."""
+        return close(self.a, prediction, self.precision) and close(
+            self.a - prediction + self.rest, self.rest, 1e-2
+        )
+
+
+def _not_finite(case: _Case) -> Diagnosis | None:
+    bad = ~np.isfinite(case.found.analytic)
+    if not np.any(bad):
+        return None
+    return "not finite", f"{int(np.sum(bad))} of {bad.size} entries are NaN or infinite"
+
+
+def _zero(case: _Case) -> Diagnosis | None:
+    if np.any(case.a):
+        return None
+    return "zero", "backward gives exactly zero: its gradient is forgotten or written elsewhere"
+
+
+def _factor(case: _Case) -> Diagnosis | None:
+    factor = factor_between(case.a, case.n)
+    if factor is None:
+        return None
+    if abs(factor + 1) <= case.precision:
+        return "sign", "the sign is wrong: it is the negative of the true gradient"
+    sign = "-" if factor < 0 else ""
+    what = case.known.quantities.explain(abs(factor), case.precision)
+    equals = f", which equals {sign}{what}" if what else ""
+    return "factor", f"it is {factor:.7g} times the true gradient{equals}"
+
+
+def _one_index(case: _Case) -> Diagnosis | None:
+    if int(np.sum(case.failing)) != 1 or case.failing.size == 1:
+        return None
+    found = case.found
+    assert found.places is not None or not case.whole
+    at = int(np.argmax(found.failing))
+    place = at if found.places is None else int(found.places[at])
+    index = list(as_index(place, found.slot.point.shape))
+    off = (found.analytic[at] - found.numeric[at]) / (found.numeric[at] or np.inf)
+    return "one index", f"only the entry at {index} is wrong (by {off:+.2g} of itself)"
+
+
+def _permuted(case: _Case) -> Diagnosis | None:
+    for family, what, permuted in permutations(case.n):
+        for sign, negative in ((1.0, ""), (-1.0, "the negative of ")):
+            if case.explained_by(sign * permuted):
+                return family, f"it is {negative}the true gradient {what}"
+    return None
+
+
+def _exchanged(case: _Case) -> Diagnosis | None:
+    for name, truth in case.known.truths.items():
+        if name == case.name or truth.shape != case.a.shape or not np.any(truth):
+            continue
+        factor = factor_between(case.a, truth)
+        if case.explained_by(truth) or factor is not None:
+            times = "" if factor is None else f"{factor:.6g} times "
+            return "exchanged", f"it is {times}the true gradient of {name}: are they exchanged?"
+    return None
+
+
+def _reduced(case: _Case) -> Diagnosis | None:
+    for axis in range(case.n.ndim):
+        total = np.sum(case.n, axis=axis, keepdims=True)
+        for sum_of, what in ((total, "sum"), (total / case.n.shape[axis], "mean")):
+            if case.n.shape[axis] > 1 and case.explained_by(np.broadcast_to(sum_of, case.a.shape)):
+                why = f"it is the {what} over axis {axis} of the true gradient, repeated along it"
+                return "reduction", why
+    return None
+
+
+def _one_slice(case: _Case) -> Diagnosis | None:
+    relevant = case.failing | (np.abs(case.n) > case.found.noise)
+    if np.all(case.failing[relevant]):
+        return None
+    for axis in range(case.failing.ndim):
+        others = tuple(i for i in range(case.failing.ndim) if i != axis)
+        wrong = np.any(case.failing, axis=others)
+        right = ~wrong & np.any(relevant, axis=others)
+        if np.any(right):
+            where = ", ".join(str(int(i)) for i in np.flatnonzero(wrong)[:5])
+            more = ", ..." if np.sum(wrong) > 5 else ""
+            return "one slice", f"it is wrong only at {where}{more} of axis {axis}"
+    return None
+
+
+def _scaled_by_array(case: _Case) -> Diagnosis | None:
+    for name, array in case.known.arrays.items():
+        if array.ndim == 0 or array.size < 2 or not _broadcasts(array, case.a.shape):
+            continue
+        with np.errstate(all="ignore"):
+            if not np.any(array == 0) and case.explained_by(case.n / array):
+                return "missing factor", f"multiplied by {name} it would be right"
+            if case.explained_by(case.n * array):
+                return "missing factor", f"divided by {name} it would be right"
+    return None
+
+
+def _varying_factor(case: _Case) -> Diagnosis | None:
+    for axis in range(case.a.ndim):
+        scaled = scaled_along(axis, case.a, case.n)
+        if scaled is not None and case.explained_by(scaled):
+            why = f"it is the true gradient times a factor that varies along axis {axis} alone"
+            return "missing factor", why
+    return None
+
+
+def _missing_term(case: _Case) -> Diagnosis | None:
+    rest = case.rest
+    dy = case.known.arrays["dy"]
+    if dy.shape == rest.shape and dy.ndim:
+        factor = factor_between(rest, dy)
+        if factor is not None or close(rest, dy, case.precision):
+            times = 1.0 if factor is None else factor
+            return "missing term", f"what is too much is {times:.6g} dy: a direct path"
+    for axis in range(rest.ndim):
+        for name, array in _profiles(case, axis):
+            if array.shape == rest.shape and parallel_along(axis, rest, array, case.precision):
+                why = f"what is too much is a multiple of {name} along axis {axis}"
+                return "missing term", f"{why}: the projection onto it is missing or wrong"
+    return None
+
+
+def _profiles(case: _Case, axis: int) -> Iterator[tuple[str, Array]]:
+    """Arrays that a missing projection is usually parallel to."""
+    yield "ones", np.ones(case.a.shape)
+    for name, array in case.known.arrays.items():
+        if array.shape == case.a.shape:
+            yield name, array
+            yield f"{name} - mean", array - np.mean(array, axis=axis, keepdims=True)
+            if case.known.arrays["dy"].shape in ((), array.shape):
+                yield f"{name} * dy", array * case.known.arrays["dy"]
+
+
+def _single_precision(case: _Case) -> Diagnosis | None:
+    if case.found.tolerance >= 1e-5 or case.found.gradient.dtype != np.float64:
+        return None
+    size = float(np.linalg.norm(case.n)) or 1.0
+    off = float(np.linalg.norm(case.a - case.n)) / size
+    rounded = np.asarray(case.a, np.float64).astype(np.float32).astype(np.float64)
+    if np.array_equal(rounded, case.a):
+        return "precision", "its values are float32 numbers: a part of backward is in float32"
+    if 1e-10 < off < 1e-5 and int(np.sum(case.failing)) > 1:
+        return "precision", f"it is off by {off:.1g}, as after a computation in float32"
+    return None
+
+
+def _unrelated(case: _Case) -> Diagnosis:
+    wrong = int(np.sum(case.failing))
+    lengths = float(np.linalg.norm(case.a)) * float(np.linalg.norm(case.n))
+    if case.failing.size < 3 or lengths == 0.0:
+        return "unrelated", f"{wrong} of {case.failing.size} entries are wrong"
+    cosine = float(np.sum(case.a * case.n)) / lengths
+    if cosine > 0.5:
+        family, hint = "missing term", "points roughly the right way: a term is missing or wrong"
+    else:
+        family, hint = "unrelated", "has no simple relation to the true gradient"
+    return (
+        family,
+        f"{wrong} of {case.failing.size} entries are wrong; it {hint} (cosine {cosine:.3f})",
+    )
+
+
+def _broadcasts(array: Array, shape: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(array.shape, shape) == shape
+    except ValueError:
+        return False

@@ -1,0 +1,30 @@
+"""What a numeric method says of one directional derivative, and how sure it is."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from ..core.arrays import Array
+from .target import Slot
+
+
+class Estimate(NamedTuple):
+    """A derivative of sum(dy y) along a direction."""
+
+    value: float
+    bound: float  # the method's own error
+    activity: float  # sum of |dy_k dy_k/dx|: how large the terms are that may cancel in `value`
+    kink: bool  # the derivatives of both sides differ, so there is none
+
+
+class Method(Protocol):
+    """A way to take a directional derivative."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in the report."""
+
+    def along(self, slot: Slot, direction: Array) -> Estimate:
+        """Differentiate along `direction` in one slot."""
+
+    def along_all(self, directions: Sequence[tuple[Slot, Array]]) -> Estimate:
+        """Differentiate along a direction in several slots at once."""

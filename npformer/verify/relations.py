@@ -1,0 +1,72 @@
+"""Simple relations between two arrays, found up to rounding."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..core.arrays import Array
+
+
+def close(a: Array, b: Array, precision: float) -> bool:
+    """Say whether a and b differ by no more than `precision` of b's norm."""
+    size = float(np.linalg.norm(b))
+    difference = float(np.linalg.norm(np.asarray(a - b)))
+    return bool(size > 0 and difference <= precision * size)
+
+
+def factor_between(a: Array, n: Array) -> float | None:
+    """Return c with a = c n, if there is one other than 0 and 1.
+
+    What is left, a - c n, has to be far smaller than what c explains, (c - 1) n: so a single
+    wrong entry is no factor, and a factor of 1.000001 is one.
+    """
+    square = float(np.sum(n * n))
+    if square == 0.0 or not np.any(a):
+        return None
+    c = float(np.sum(a * n)) / square
+    left = float(np.linalg.norm(np.asarray(a - c * n)))
+    explained = abs(c - 1.0) * np.sqrt(square)
+    return c if c != 0.0 and left <= 1e-3 * min(explained, abs(c) * np.sqrt(square)) else None
+
+
+def permutations(n: Array) -> Iterator[tuple[str, str, Array]]:
+    """Yield family, words and array for each rearrangement of `n` that keeps its shape."""
+    for axes in itertools.permutations(range(n.ndim)) if 2 <= n.ndim <= 4 else ():
+        moved = np.transpose(n, axes)
+        if axes != tuple(range(n.ndim)) and moved.shape == n.shape:
+            yield "transposed", f"transposed (axes {axes})", moved
+    if n.ndim >= 2:
+        for i, j in itertools.combinations(range(n.ndim), 2):
+            if n.shape[i] != n.shape[j]:
+                moved = np.swapaxes(n, i, j).reshape(n.shape)
+                yield "transposed", f"with axes {i} and {j} exchanged, then reshaped", moved
+    for axis in range(n.ndim):
+        if n.shape[axis] > 1:
+            yield "permuted", f"reversed along axis {axis}", np.flip(n, axis)
+            for shift in (1, -1):
+                yield "permuted", f"shifted by {shift} along axis {axis}", np.roll(n, shift, axis)
+
+
+def scaled_along(axis: int, a: Array, n: Array) -> Array | None:
+    """Return the n * f nearest to a for an f that depends on the index of one axis alone.
+
+    None where a slice holds too few entries to tell.
+    """
+    others = tuple(i for i in range(n.ndim) if i != axis)
+    if not others or n.size // n.shape[axis] < 2:
+        return None
+    square = np.sum(n * n, axis=others, keepdims=True)
+    with np.errstate(all="ignore"):
+        f = np.where(square > 0, np.sum(a * n, axis=others, keepdims=True) / square, 0.0)
+    return np.asarray(n * f)
+
+
+def parallel_along(axis: int, rest: Array, profile: Array, precision: float) -> bool:
+    """Say whether every vector of `rest` along `axis` is a multiple of that of `profile`."""
+    if rest.shape[axis] < 2:
+        return False
+    square = np.sum(profile * profile, axis=axis, keepdims=True)
+    with np.errstate(all="ignore"):
+        f = np.where(square > 0, np.sum(rest * profile, axis=axis, keepdims=True) / square, 0.0)
+    return close(f * profile, rest, precision)
