@@ -121,13 +121,19 @@ class Mask(ABC):
         Raises
         ------
         ValueError
-            If the mask does not fit n_q and n_k.
+            If the mask does not fit n_q and n_k, or the masks it is joined from each other.
         """
         lead: tuple[int, ...] = ()
         shapes = [leaf.lead_shape() for leaf in self.leaves()]
         axes = max(len(shape) for shape in shapes)
-        for leaf in self.leaves():
-            lead = np.broadcast_shapes(lead, leaf.lead_shape(axes))
+        try:
+            for leaf in self.leaves():
+                lead = np.broadcast_shapes(lead, leaf.lead_shape(axes))
+        except ValueError:
+            raise ValueError(
+                f"dense: the leading axes of {self!r} do not broadcast; give its arrays an axis "
+                f"for each of the scores, of length 1 where they are the same: mask[None]"
+            ) from None
         shape = (*lead, n_q, n_k)
         whole: BoolArray = np.broadcast_to(self.over(shape), shape).copy()
         return whole
@@ -188,12 +194,12 @@ def as_mask(mask: "Mask | BoolArray") -> Mask:
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         raise TypeError(
             f"mask is {describe(mask)}; expected a bool array (True = may attend) or a mask "
-            f"object. Convert ones and zeros with mask.astype(bool); pass scores to be added "
-            f"as bias="
+            f"object. Convert ones and zeros with np.asarray(mask, dtype=bool); pass scores to "
+            f"be added as bias="
         )
     if mask.ndim < 1:
         raise ValueError("mask is a single bool; expected an array (..., n_q, n_k)")
-    return _Dense(mask if mask.ndim >= 2 else mask[None, :])
+    return _Dense(mask)
 
 
 def causal() -> Mask:
@@ -296,7 +302,7 @@ class _Padding(_Leaf):
             lengths = lengths.reshape((-1,) + (1,) * (len(lead) + 1))  # (batch, 1, ..., 1, 1)
         j = columns.numbers[None, :]
         held: BoolArray
-        held = j < lengths if self._side == "right" else j >= columns.total - lengths
+        held = j < lengths if self._side == "right" else j + lengths >= columns.total
         return held
 
     def __repr__(self) -> str:
@@ -307,10 +313,11 @@ class _Dense(_Leaf):
     """A boolean array (..., n_q or 1, n_k or 1), whose axes align from the right."""
 
     def __init__(self, array: BoolArray) -> None:
-        self._array = array
+        self._given = array.shape
+        self._array = np.atleast_2d(array)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        own = self._array.shape
+        own = self._given
         ends = zip(reversed(own), reversed(shape), strict=False)
         if len(own) > len(shape) or any(n not in (1, m) for n, m in ends):
             raise ValueError(
@@ -335,7 +342,7 @@ class _Dense(_Leaf):
         return _Dense(split_heads(self._array, num_groups))
 
     def __repr__(self) -> str:
-        return f"array{self._array.shape}"
+        return f"array{self._given}"
 
 
 class _Pair(Mask):

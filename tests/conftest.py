@@ -11,3 +11,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("npformer")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out tests/interop, which needs more packages, unless it is named."""
+    named = any("interop" in argument for argument in config.args)
+    return True if collection_path.name == "interop" and not named else None

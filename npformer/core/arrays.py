@@ -5,6 +5,7 @@ complex-step method can differentiate it), and gives back what it was given. flo
 not mix with the others, since NumPy would lift it silently; complex128 may meet float64.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -164,6 +165,23 @@ def check_size(owner: str, **sizes: object) -> None:
             raise ValueError(f"{owner}: {name} is {size}; expected a positive int")
 
 
+def check_positive(owner: str, **numbers: object) -> None:
+    """Refuse what is not a finite number above 0.
+
+    Raises
+    ------
+    TypeError
+        If one is not a number.
+    ValueError
+        If one is not finite and positive.
+    """
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float | np.floating):
+            raise TypeError(f"{owner}: {name} is {number!r}; expected a positive number")
+        if not 0 < number < math.inf:
+            raise ValueError(f"{owner}: {name} is {number}; expected a positive number")
+
+
 def check_rate(owner: str, name: str, rate: float) -> None:
     """Refuse a dropout rate outside of [0, 1)."""
     if isinstance(rate, bool) or not isinstance(rate, int | float | np.floating):
@@ -172,6 +190,15 @@ def check_rate(owner: str, name: str, rate: float) -> None:
         raise ValueError(
             f"{owner}: {name} is {rate}; expected 0 <= {name} < 1, the share of entries that are "
             f"zeroed (at 1 nothing would be left)"
+        )
+
+
+def check_generator(owner: str, rng: object) -> None:
+    """Refuse an `rng` that is neither a NumPy Generator nor None."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"{owner}: rng is {rng!r}; expected a numpy.random.Generator, "
+            f"such as np.random.default_rng(0), or None for evaluation"
         )
 
 
@@ -187,6 +214,12 @@ def real_dtype(owner: str, dtype: DTypeLike) -> np.dtype[Any]:
     if found not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"{owner}: dtype is {found}; expected float32 or float64")
     return found
+
+
+def fits(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Say whether an array of `shape` broadcasts to the shape `to`."""
+    ends = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in ends)
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:

@@ -23,8 +23,8 @@ Self = TypeVar("Self", bound="Layer")
 class Layer(ABC):
     """Base of every layer and model.
 
-    A subclass sets its parameters and sublayers as attributes in ``__init__`` (a tuple or list
-    of layers is fine), and defines `forward` and `backward`. Nothing else on it ever changes.
+    A subclass sets its parameters and sublayers as attributes in ``__init__`` (a tuple, list or
+    dict of them is fine), and defines `forward` and `backward`. Nothing else on it ever changes.
     """
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Layer(ABC):
         wrong += [
             f"unexpected: {name} {describe(state[name])}" for name in state if name not in own
         ]
-        for name in own.keys() & state.keys():
+        for name in (name for name in own if name in state):
             if not isinstance(state[name], np.ndarray) or state[name].dtype.kind != "f":
                 raise TypeError(
                     f"load_state_dict: {name} is {describe(state[name])}; expected a float ndarray"
@@ -135,6 +135,6 @@ def _walk(item: Any, name: str) -> Iterator[tuple[str, Layer | Parameter]]:
         prefix = f"{name}." if name else ""
         for key, child in vars(item).items():
             yield from _walk(child, prefix + key)
-    elif isinstance(item, list | tuple):
-        for index, child in enumerate(item):
+    elif isinstance(item, list | tuple | dict):
+        for index, child in item.items() if isinstance(item, dict) else enumerate(item):
             yield from _walk(child, f"{name}.{index}")

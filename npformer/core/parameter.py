@@ -61,6 +61,11 @@ class Parameter:
 
     @value.setter
     def value(self, array: Array) -> None:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"Parameter {self.name!r} was assigned {describe(array)}; expected an ndarray, "
+                f"or write into it with p.value[...] = x"
+            )
         if array.shape != self._box.array.shape:
             raise ValueError(
                 f"Parameter {self.name!r} has shape {self._box.array.shape} and was assigned "

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arrays import check_generator
+
 if TYPE_CHECKING:
     from .layer import Layer
 
@@ -44,11 +46,7 @@ class Run:
     __slots__ = ("_kinds", "recorded", "rng")
 
     def __init__(self, rng: np.random.Generator | None = None, record: Iterable[str] = ()) -> None:
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(
-                f"Run: rng is {rng!r}; expected a numpy.random.Generator, "
-                f"such as np.random.default_rng(0), or None for evaluation"
-            )
+        check_generator("Run", rng)
         if isinstance(record, str):
             raise TypeError(f"Run: record is {record!r}; expected a list, such as [{record!r}]")
         self.rng = rng

@@ -37,7 +37,7 @@ This file is the textbook: the matrix S stands there whole.
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class AttentionSaved(NamedTuple):
     scale: float
     rate: float  # of dropout; 0 if there was none
     seed: int  # that m is made from
-    finite: bool  # q, k and v hold neither NaN nor infinity
+    tame: bool  # q, k and v hold nothing that a weight of 0 would not silence
 
 
 def attention(
@@ -120,22 +120,23 @@ def attention(
 
     Notes
     -----
-    NaN and infinity in keys and values that a query may not attend to do not reach its output
-    or any gradient through it, and those in a query that may attend to nothing reach nothing.
+    NaN, infinity and whatever else keys and values hold that a query may not attend to do not
+    reach its output or any gradient through it, nor do those of a query that may attend to
+    nothing.
     """
     check_floats("attention", q=q, k=k, v=v, bias=bias)
     check_rate("attention", "dropout", dropout)
     check_generator("attention", rng)
     lead = _check_shapes("attention", bias, q=q, k=k, v=v)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    finite = all(bool(np.isfinite(x).all()) for x in (q, k, v))
-    p = _weights(q, k, mask, bias, scale, (*lead, q.shape[-2], k.shape[-2]), finite)  # (1) - (3)
+    tame = _is_tame(q, k, v)
+    p = _weights(q, k, mask, bias, scale, (*lead, q.shape[-2], k.shape[-2]), tame)  # (1) - (3)
     rate, seed = 0.0, 0
     if rng is not None and dropout:
         rate, seed = float(dropout), int(rng.integers(2**63))
     a = _drop(p, rate, seed)  # (4)
-    y = _mix(a, v, finite)  # (5)
-    return y, AttentionSaved(q, k, v, p, bias, scale, rate, seed, finite)
+    y = _mix(a, v, tame)  # (5)
+    return y, AttentionSaved(q, k, v, p, bias, scale, rate, seed, tame)
 
 
 def attention_backward(
@@ -161,21 +162,21 @@ def attention_backward(
     ValueError, TypeError
         If `dy` does not have the shape and precision of `y`.
     """
-    q, k, v, p, bias, scale, rate, seed, finite = saved
+    q, k, v, p, bias, scale, rate, seed, tame = saved
     lead = np.broadcast_shapes(p.shape[:-2], v.shape[:-2])
     check_gradient("attention_backward", dy, (*lead, q.shape[-2], v.shape[-1]), p)
     a = _drop(p, rate, seed)
     dv = unbroadcast(a.swapaxes(-1, -2) @ dy, v.shape)  # (5')
-    with np.errstate(invalid="warn" if finite else "ignore"):
+    with _reporting(tame):
         da = unbroadcast(dy @ v.swapaxes(-1, -2), p.shape)  # (5')
-    if not finite:
-        da = np.where(p != 0, da, 0)  # what a weight of 0 met is not looked at
+    if not tame:
+        da = np.where(a != 0, da, 0)  # what a weight of 0 met is not looked at
     dp = _drop(da, rate, seed)  # (4')
     r = np.sum(dp * p, axis=-1, keepdims=True)
     ds = p * (dp - r)  # (3'), (2')
     dbias = None if bias is None else unbroadcast(ds, bias.shape)  # (1')
-    dq = unbroadcast(scale * _mix(ds, k, finite), q.shape)  # (1')
-    dk = unbroadcast(scale * _mix(ds.swapaxes(-1, -2), q, finite), k.shape)  # (1')
+    dq = unbroadcast(scale * _mix(ds, k, tame), q.shape)  # (1')
+    dk = unbroadcast(scale * _mix(ds.swapaxes(-1, -2), q, tame), k.shape)  # (1')
     return dq, dk, dv, dbias
 
 
@@ -208,8 +209,7 @@ def attention_weights(
     lead = _check_shapes("attention_weights", bias, q=q, k=k)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
     shape = (*lead, q.shape[-2], k.shape[-2])
-    finite = all(bool(np.isfinite(x).all()) for x in (q, k))
-    return _weights(q, k, mask, bias, scale, shape, finite)
+    return _weights(q, k, mask, bias, scale, shape, _is_tame(q, k))
 
 
 def _weights(
@@ -219,21 +219,21 @@ def _weights(
     bias: Array | None,
     scale: float,
     shape: tuple[int, ...],
-    finite: bool,
+    tame: bool,
 ) -> Array:
     """Equations (1) to (3)."""
     held = None if mask is None else masks.as_mask(mask).over(shape)
-    with np.errstate(invalid="warn" if finite else "ignore"):
+    with _reporting(tame):
         s = (scale * q) @ k.swapaxes(-1, -2)  # (1)
         if bias is not None:
             s = s + bias
-    if bias is not None and not finite:  # NaN - inf is NaN, and yet it is masked
+    if bias is not None and not tame:  # NaN - inf is NaN, and yet it is masked
         s = np.where(bias.real == -math.inf, -math.inf, s)
     if held is not None:
         s = np.where(held, s, -math.inf)  # (2)
     m = np.max(s.real, axis=-1, keepdims=True, initial=-math.inf)
     m = np.where(m == -math.inf, 0.0, m).astype(s.real.dtype)  # rows that may see nothing
-    with np.errstate(invalid="warn" if finite else "ignore"):
+    with _reporting(tame):
         e: Array = np.exp(s - m)
         total = np.sum(e, axis=-1, keepdims=True)
         e /= np.where(total == 0, 1, total)  # (3)
@@ -252,9 +252,20 @@ def _drop(p: Array, rate: float, seed: int) -> Array:
     return dropped
 
 
-def _mix(weights: Array, x: Array, finite: bool) -> Array:
+def _is_tame(*arrays: Array) -> bool:
+    """Say whether no entry is NaN, infinite, or so large that a product would overflow."""
+    return all(bool(np.all(np.abs(x) < math.sqrt(float(np.finfo(x.dtype).max)))) for x in arrays)
+
+
+def _reporting(tame: bool) -> np.errstate:
+    """Report what goes wrong in tame numbers; elsewhere it may be under the mask."""
+    report: Literal["warn", "ignore"] = "warn" if tame else "ignore"
+    return np.errstate(invalid=report, over=report)
+
+
+def _mix(weights: Array, x: Array, tame: bool) -> Array:
     """Return weights @ x, in which a weight of exactly 0 meets nothing, not even a NaN."""
-    if finite:
+    if tame:
         return weights @ x
     spoilt = ~np.all(np.isfinite(x), axis=-1, keepdims=True)  # (..., n_k, 1)
     y = weights @ np.where(spoilt, 0, x)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import DTypeLike
 
-from ..core.arrays import Array, check_choice
+from ..core.arrays import Array, check_choice, unbroadcast
 from ..core.run import Run
 from ..functional.dropout import DropoutSaved
 from .dropout import Dropout
@@ -55,14 +55,14 @@ def residual(
 ) -> tuple[Array, ResidualSaved]:
     """Add a branch to the stream; equations (1) to (4) of the module."""
     if norm_position == "pre":
-        h, norm_saved = norm.forward(x)
-        u, branch_saved = branch(h)
-        u, dropout_saved = dropout.forward(u, run=run)
-        y = x + u
+        h, norm_saved = norm.forward(x)  # pre (1)
+        u, branch_saved = branch(h)  # pre (2)
+        u, dropout_saved = dropout.forward(u, run=run)  # pre (3)
+        y = x + u  # pre (4)
     else:
-        u, branch_saved = branch(x)
-        u, dropout_saved = dropout.forward(u, run=run)
-        y, norm_saved = norm.forward(x + u)
+        u, branch_saved = branch(x)  # post (1)
+        u, dropout_saved = dropout.forward(u, run=run)  # post (2)
+        y, norm_saved = norm.forward(x + u)  # post (3), (4)
     return y, ResidualSaved(norm_saved, branch_saved, dropout_saved)
 
 
@@ -82,12 +82,15 @@ def residual_backward(
     dmemory : ndarray or None
         The branch's second gradient, if it returns two.
     """
-    ds = dy if norm_position == "pre" else norm.backward(dy, saved.norm)
+    ds = dy if norm_position == "pre" else norm.backward(dy, saved.norm)  # post (4')
+    # pre (3'), post (2')
     du = ds if saved.dropout.keep is None else dropout.backward(ds, saved.dropout)
-    through = branch_backward(du, saved.branch)
+    through = branch_backward(du, saved.branch)  # pre (2'), post (1')
     dh, dmemory = through if isinstance(through, tuple) else (through, None)
-    dx = norm.backward(dh, saved.norm) if norm_position == "pre" else dh
-    dx += ds  # dx is the branch's or the norm's own fresh array
+    dx = norm.backward(dh, saved.norm) if norm_position == "pre" else dh  # pre (1')
+    # dx is the branch's or the norm's own fresh array. A memory may have leading axes that x
+    # has not: then x was broadcast in the sum.
+    dx += unbroadcast(ds, dx.shape)  # pre (4'), post (3')
     return dx, dmemory
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, check_size
+from ..core.arrays import Array, check_positive, check_size
 from ..core.initialize import constant
 from ..core.layer import Layer
 from ..core.run import Run
@@ -42,6 +42,7 @@ class LayerNorm(Layer):
         dtype: DTypeLike = np.float32,
     ) -> None:
         check_size("LayerNorm", d_model=d_model)
+        check_positive("LayerNorm", eps=eps)
         self.eps = eps
         self.weight = constant((d_model,), 1.0, dtype)
         self.bias = constant((d_model,), 0.0, dtype) if bias else None

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, check_size
+from ..core.arrays import Array, check_size, describe
 from ..core.initialize import constant, normal
 from ..core.layer import Layer
 from ..core.parameter import Parameter
@@ -38,7 +38,7 @@ class Linear(Layer):
     Raises
     ------
     ValueError, TypeError
-        If a width is not a positive int, or a shared weight has another shape.
+        If a width is not a positive int, or a shared weight is no Parameter or of another shape.
     """
 
     def __init__(
@@ -52,6 +52,10 @@ class Linear(Layer):
         dtype: DTypeLike = np.float32,
     ) -> None:
         check_size("Linear", d_in=d_in, d_out=d_out)
+        if weight is not None and not isinstance(weight, Parameter):
+            raise TypeError(
+                f"Linear: the shared weight is {describe(weight)}; expected a Parameter"
+            )
         if weight is not None and weight.shape != (d_out, d_in):
             raise ValueError(
                 f"Linear: the shared weight is {weight.shape}; expected {(d_out, d_in)}"

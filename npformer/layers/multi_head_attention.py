@@ -28,7 +28,7 @@ from numpy.typing import DTypeLike
 
 from .. import functional as F
 from .. import masks
-from ..core.arrays import Array, check_floats, check_rate, check_size
+from ..core.arrays import Array, check_floats, check_integers, check_rate, check_size, fits
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.attention import AttentionSaved
@@ -156,12 +156,13 @@ class MultiHeadAttention(Layer):
         ValueError
             If shapes do not fit, or positions or a memory are given that cannot be used.
         """
-        self._check(x, memory, positions)
         z = x if memory is None else memory
+        scores = self._check(x, memory, bias, positions)
         q, q_saved = self.q_proj.forward(x)  # (1)
         k, k_saved = self.k_proj.forward(z)
         v, v_saved = self.v_proj.forward(z)
-        q, k, v = (self._cut(q, self.num_heads), *(self._cut(t, self.num_kv_heads) for t in (k, v)))
+        q = self._cut(q, self.num_heads)  # (2)
+        k, v = (self._cut(t, self.num_kv_heads) for t in (k, v))
         rotary_saved: tuple[RotarySaved, RotarySaved] | None = None
         if self.rotary_base is not None:
             at = np.arange(x.shape[-2]) if positions is None else positions[..., None, :]
@@ -169,7 +170,9 @@ class MultiHeadAttention(Layer):
             k, rk = F.rotary(k, at, self.rotary_base)
             rotary_saved = rq, rk
         grouped = self.num_kv_heads != self.num_heads
-        mask = None if mask is None else masks.as_mask(mask)
+        if mask is not None:
+            mask = masks.as_mask(mask)
+            mask.check(scores)
         if grouped:  # the heads of a group share k and v by broadcasting
             q, k, v = self._group(q), k[..., :, None, :, :], v[..., :, None, :, :]
             mask = None if mask is None else mask.grouped(self.num_kv_heads)
@@ -220,8 +223,11 @@ class MultiHeadAttention(Layer):
             return dx, None
         return dx, dz
 
-    def _check(self, x: Array, memory: Array | None, positions: Array | None) -> None:
-        check_floats("MultiHeadAttention", x=x, memory=memory)
+    def _check(
+        self, x: Array, memory: Array | None, bias: Array | None, positions: Array | None
+    ) -> tuple[int, ...]:
+        """Refuse what does not fit, and return the shape of the scores (..., H, T, S)."""
+        check_floats("MultiHeadAttention", x=x, memory=memory, bias=bias)
         d_model = self.q_proj.weight.shape[1]
         for name, array in (("x", x), ("memory", memory)):
             if array is not None and (array.ndim < 2 or array.shape[-1] != d_model):
@@ -239,10 +245,32 @@ class MultiHeadAttention(Layer):
                 "MultiHeadAttention: positions were given but have no use without rotary; "
                 "build it with rotary_base=10000.0, or add positions to x"
             )
+        if positions is not None:
+            check_integers("MultiHeadAttention", "positions", positions)
+            if positions.ndim < 1 or not fits(positions.shape, x.shape[:-1]):
+                raise ValueError(
+                    f"MultiHeadAttention: positions {positions.shape} do not broadcast to "
+                    f"{x.shape[:-1]}, the shape of x without its last axis"
+                )
+        z = x if memory is None else memory
+        try:
+            lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
+        except ValueError:
+            raise ValueError(
+                f"MultiHeadAttention: the leading axes of x {x.shape} and memory {z.shape} do not "
+                f"broadcast; from the right, each must be 1 or equal"
+            ) from None
+        scores = (*lead, self.num_heads, x.shape[-2], z.shape[-2])
+        if bias is not None and not fits(bias.shape, scores):
+            raise ValueError(
+                f"MultiHeadAttention: bias {bias.shape} does not broadcast to the scores "
+                f"{scores}, which are (..., num_heads, T, S)"
+            )
+        return scores
 
     def _cut(self, x: Array, heads: int) -> Array:
         """(..., T, H K) to (..., H, T, K), as a view."""
-        cut: Array = x.reshape(*x.shape[:-1], heads, -1).swapaxes(-3, -2)
+        cut: Array = x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).swapaxes(-3, -2)
         return cut
 
     def _join(self, x: Array) -> Array:
@@ -253,8 +281,8 @@ class MultiHeadAttention(Layer):
 
     def _group(self, x: Array) -> Array:
         """(..., H, T, K) to (..., G, H/G, T, K), as a view."""
-        *lead, _, length, width = x.shape
-        return x.reshape(*lead, self.num_kv_heads, -1, length, width)
+        *lead, heads, length, width = x.shape
+        return x.reshape(*lead, self.num_kv_heads, heads // self.num_kv_heads, length, width)
 
     def _ungroup(self, x: Array) -> Array:
         """Undo `_group`, where it was done."""

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, check_size
+from ..core.arrays import Array, check_positive, check_size
 from ..core.initialize import constant
 from ..core.layer import Layer
 from ..core.run import Run
@@ -38,6 +38,7 @@ class RMSNorm(Layer):
         dtype: DTypeLike = np.float32,
     ) -> None:
         check_size("RMSNorm", d_model=d_model)
+        check_positive("RMSNorm", eps=eps)
         self.eps = eps
         self.weight = constant((d_model,), 1.0, dtype)
 

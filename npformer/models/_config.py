@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..core.arrays import check_choice, check_rate, check_size
+from ..core.arrays import check_choice, check_positive, check_rate, check_size
 from ..layers._residual import NORM_POSITIONS, NORMS
 from ..layers.feed_forward import ACTIVATIONS
 from ..layers.multi_head_attention import check_heads
@@ -21,7 +21,7 @@ def check_config(config: Any) -> None:
     """
     owner = type(config).__name__
     check_size(owner, vocab_size=config.vocab_size, max_len=config.max_len)
-    check_size(owner, num_layers=config.num_layers, d_ff=config.d_ff or 1)
+    check_size(owner, num_layers=config.num_layers, d_ff=1 if config.d_ff is None else config.d_ff)
     kv_heads = config.num_heads if config.num_kv_heads is None else config.num_kv_heads
     check_heads(owner, config.d_model, config.num_heads, kv_heads)
     check_rate(owner, "dropout", config.dropout)
@@ -29,12 +29,7 @@ def check_config(config: Any) -> None:
     check_choice(owner, "norm_position", config.norm_position, NORM_POSITIONS)
     check_choice(owner, "activation", config.activation, [*ACTIVATIONS, "swiglu"])
     check_choice(owner, "position", config.position, POSITIONS)
-    if not config.norm_eps > 0:
-        raise ValueError(f"{owner}: norm_eps is {config.norm_eps}; expected a positive number")
-    if not config.rotary_base > 0:
-        raise ValueError(
-            f"{owner}: rotary_base is {config.rotary_base}; expected a positive number"
-        )
+    check_positive(owner, norm_eps=config.norm_eps, rotary_base=config.rotary_base)
     even = config.d_model if config.position == "sinusoidal" else 0
     even = config.d_model // config.num_heads if config.position == "rotary" else even
     if even % 2:

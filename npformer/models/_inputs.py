@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..core.arrays import Array, BoolArray, check_integers, describe
+from ..core.arrays import Array, BoolArray, check_integers, describe, fits
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.dropout import DropoutSaved
@@ -103,7 +103,7 @@ def check_batch(model: str, name: str, ids: Array) -> None:
     if ids.ndim != 2 or ids.size == 0:
         raise ValueError(
             f"{model}: {name} is {ids.shape}; expected (batch, length), at least one of each"
-            + ("; put a single sequence in a batch with ids[None]" if ids.ndim == 1 else "")
+            + (f"; put a single sequence in a batch with {name}[None]" if ids.ndim == 1 else "")
         )
 
 
@@ -114,6 +114,16 @@ def check_targets(model: str, targets: Array, ids: Array, name: str) -> None:
         raise ValueError(
             f"{model}: targets are {targets.shape} and {name} is {ids.shape}; expected the same "
             f"shape: targets[:, t] is the answer at position t, or -100 for none"
+        )
+
+
+def check_positions(model: str, positions: Array, ids: Array) -> None:
+    """Refuse positions that are not integers, or do not broadcast to the shape of `ids`."""
+    check_integers(model, "positions", positions)
+    if positions.ndim < 1 or not fits(positions.shape, ids.shape):
+        raise ValueError(
+            f"{model}: positions are {positions.shape}; expected {ids.shape}, or {ids.shape[1:]} "
+            f"for the same in all sequences"
         )
 
 
@@ -134,11 +144,12 @@ def key_mask(model: str, name: str, mask: BoolArray | None, ids: Array) -> BoolA
 
 
 def token_positions(mask: BoolArray | None) -> Array | None:
-    """Return each real token's number in its sequence, or None where that is 0, 1, 2, ...
+    """Return positions counted from each sequence's first real token; None for 0, 1, 2, ...
 
     Padding on the left must not shift the tokens; padding on the right shifts none.
     """
     if mask is None or mask[:, 0].all():
         return None
-    positions: Array = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+    first = np.argmax(mask, axis=1)[:, None]  # 0 where there is none
+    positions: Array = np.maximum(np.arange(mask.shape[1]) - first, 0)
     return positions

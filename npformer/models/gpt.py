@@ -35,6 +35,7 @@ from ._inputs import (
     InputEmbedding,
     InputEmbeddingSaved,
     check_batch,
+    check_positions,
     check_targets,
     key_mask,
     token_positions,
@@ -162,13 +163,15 @@ class GPT(Model):
         """
         check_batch("GPT", "ids", ids)
         keys = key_mask("GPT", "mask", mask, ids)
-        positions = token_positions(mask) if positions is None else positions
-        x, inputs_saved = self.inputs.forward(ids, positions, run=run)  # (1)
+        if positions is not None:
+            check_positions("GPT", positions, ids)
+        at = token_positions(mask) if positions is None else positions
+        x, inputs_saved = self.inputs.forward(ids, at, run=run)  # (1)
         h, stack_saved = self.decoder.forward(
             x,
             mask=masks.causal() if keys is None else masks.causal() & keys,
-            bias=self._bias(ids.shape[1], x),
-            positions=positions if self.config.position == "rotary" else None,
+            bias=self._bias(x, positions),
+            positions=at if self.config.position == "rotary" else None,
             run=run,
         )  # (2)
         logits, head_saved = self.head.forward(h)  # (3)
@@ -219,7 +222,8 @@ class GPT(Model):
         """Return the number of targets that are counted."""
         return int(np.count_nonzero(targets != -100))
 
-    def _bias(self, length: int, x: Array) -> Array | None:
+    def _bias(self, x: Array, positions: Array | None) -> Array | None:
         if self.config.position != "alibi":
             return None
-        return alibi_bias(self.config.num_heads, length, length, x.real.dtype)
+        length = x.shape[1]
+        return alibi_bias(self.config.num_heads, length, length, x.real.dtype, positions)

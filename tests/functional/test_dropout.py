@@ -122,7 +122,9 @@ def test_a_rate_that_is_none_is_refused(rate, error, said):
 
 
 def test_other_wrong_arguments_are_refused():
-    with pytest.raises(TypeError, match=r"dropout: rng is 0; expected a numpy.random.Generator, suc"):
+    with pytest.raises(
+        TypeError, match=r"dropout: rng is 0; expected a numpy.random.Generator, suc"
+    ):
         F.dropout(np.ones(3), 0.5, 0)
     with pytest.raises(TypeError, match=r"dropout: x is int64 \(2,\)"):
         F.dropout(np.array([1, 2]), 0.5, None)

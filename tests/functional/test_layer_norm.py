@@ -159,7 +159,9 @@ def test_float32_stays_float32_and_close(size, shift):
 
 
 def test_a_numpy_eps_does_not_lift_float32():
-    _, saved = F.layer_norm(np.ones((2, 3), np.float32), np.ones(3, np.float32), None, np.float64(1))
+    _, saved = F.layer_norm(
+        np.ones((2, 3), np.float32), np.ones(3, np.float32), None, np.float64(1)
+    )
     assert saved.r.dtype == saved.xhat.dtype == np.float32
 
 

@@ -10,9 +10,10 @@ from npformer.functional._random_bits import kept
 from npformer.masks import Span
 
 N = 256  # bits are drawn N by N
+WHOLE = Span(0, N, N)
 
 
-def bits(seed=1, leads=(0,), rows=Span(0, N, N), columns=Span(0, N, N), rate=0.5):
+def bits(seed=1, leads=(0,), rows=WHOLE, columns=WHOLE, rate=0.5):
     return kept(seed, np.array(leads, np.uint64), rows, columns, rate)
 
 
@@ -42,7 +43,9 @@ def test_a_tile_is_that_part_of_the_whole(seed, rows, columns, rate):
 def test_other_sequence_lengths_have_the_same_bits(seed):
     """A bit depends on its own place, not on how many places there are."""
     whole = bits(seed)
-    np.testing.assert_array_equal(bits(seed, rows=Span(3, 9, 10), columns=Span(0, 7, 7)), [whole[0][3:9, :7]])
+    np.testing.assert_array_equal(
+        bits(seed, rows=Span(3, 9, 10), columns=Span(0, 7, 7)), [whole[0][3:9, :7]]
+    )
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.9])
@@ -73,13 +76,12 @@ def test_rows_and_columns_are_independent(lag, rate):
 
 
 def test_no_row_is_a_shifted_copy_of_another():
-    """All pairs of 64 rows at all shifts: the largest of 5 * 10^5 is near 5 sigma by chance."""
-    (keep,) = bits(rows=Span(0, 64, 64), columns=Span(0, N, N))
-    signs = np.where(keep, 1.0, -1.0)
-    spectrum = np.fft.fft(signs)
-    shifted = np.fft.ifft(spectrum[:, None] * np.conj(spectrum)).real / np.sqrt(N)
-    shifted[np.arange(64), np.arange(64), 0] = 0
-    assert np.abs(shifted).max() < 6.5
+    """No 64 bits that are neighbours in a row occur again, there or anywhere in 2^13 rows."""
+    (keep,) = bits(rows=Span(0, 2**13, 2**13))
+    windows = keep.astype(np.uint64)  # doubled until each entry holds 64 bits
+    for width in (1, 2, 4, 8, 16, 32):
+        windows = windows[:, :-width] << np.uint64(width) | windows[:, width:]
+    assert len(np.unique(windows)) == windows.size
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])
@@ -91,6 +93,14 @@ def test_neighbouring_leads_and_seeds_are_independent(seed, step):
         assert abs(correlation(keep, np.roll(other, 1, axis=0))) < 5
         assert abs(correlation(keep, np.roll(other, 1, axis=1))) < 5
         assert abs(correlation(keep, other.T)) < 5
+
+
+def test_the_next_seed_is_not_the_next_lead():
+    """The heads of one layer must not have the bits of another layer's neighbouring heads."""
+    (this,) = bits(7, [1])
+    for seed, lead in ((8, 0), (6, 2)):
+        (other,) = bits(seed, [lead])
+        assert abs(correlation(this, other)) < 5
 
 
 def test_three_neighbours_together_are_independent():

@@ -110,6 +110,11 @@ def test_float32_stays_float32(size):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
+def test_a_numpy_eps_does_not_lift_float32():
+    y, saved = F.rms_norm(np.ones((2, 3), np.float32), np.ones(3, np.float32), np.float64(1))
+    assert y.dtype == saved.r.dtype == np.float32
+
+
 def test_complex_meets_float64_in_any_argument():
     x, weight, dy = normal(0, 2, 3), normal(1, 3), normal(2, 2, 3)
     want = F.rms_norm_backward(dy, F.rms_norm(x, weight)[1])

@@ -130,7 +130,12 @@ def test_complex_meets_float64():
     [
         ((2, 3), np.arange(2), 10.0, r"rotary: x is \(2, 3\); expected \(\.\.\., n\) with n even"),
         ((), np.arange(1), 10.0, r"x is \(\)"),
-        ((2, 4), np.arange(3), 10.0, r"positions \(3,\) do not broadcast to \(2,\), the shape of x"),
+        (
+            (2, 4),
+            np.arange(3),
+            10.0,
+            r"positions \(3,\) do not broadcast to \(2,\), the shape of x",
+        ),
         ((2, 4), np.arange(2), 0.0, "base is 0.0; expected a positive number, such as 10000.0"),
         ((2, 4), np.arange(2), float("nan"), "base is nan"),
     ],
@@ -141,7 +146,9 @@ def test_what_does_not_fit_is_refused(shape, positions, base, said):
 
 
 def test_wrong_dtypes_and_gradients_are_refused():
-    with pytest.raises(TypeError, match=r"rotary: positions is float32 \(2,\); expected a NumPy arr"):
+    with pytest.raises(
+        TypeError, match=r"rotary: positions is float32 \(2,\); expected a NumPy arr"
+    ):
         F.rotary(np.ones((2, 4)), np.zeros(2, np.float32))
     with pytest.raises(TypeError, match=r"rotary: x is float16 \(2, 4\)"):
         F.rotary(np.ones((2, 4), np.float16), np.arange(2))

@@ -116,7 +116,12 @@ def test_complex_passes_through():
 @pytest.mark.parametrize(
     ("shape", "positions", "layout", "said"),
     [
-        ((2, 3), np.arange(2), "halves", r"sinusoidal: x is \(2, 3\); expected \(\.\.\., n\) with n"),
+        (
+            (2, 3),
+            np.arange(2),
+            "halves",
+            r"sinusoidal: x is \(2, 3\); expected \(\.\.\., n\) with n",
+        ),
         ((2, 0), np.arange(2), "halves", r"x is \(2, 0\)"),
         ((), np.arange(1), "halves", r"x is \(\)"),
         ((2, 4), np.arange(3), "halves", r"positions \(3,\) do not broadcast to \(2,\), the shape"),

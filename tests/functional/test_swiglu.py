@@ -69,12 +69,16 @@ def test_complex_meets_float64_in_any_argument(which):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"swiglu: a \(2, 3\) and b \(3,\) differ; expected one sh"):
+    with pytest.raises(
+        ValueError, match=r"swiglu: a \(2, 3\) and b \(3,\) differ; expected one sh"
+    ):
         F.swiglu(np.ones((2, 3)), np.ones(3))
     with pytest.raises(TypeError, match="swiglu: a is float32 but b is float64"):
         F.swiglu(np.ones(3, np.float32), np.ones(3))
     with pytest.raises(TypeError, match=r"swiglu: b is int64 \(3,\)"):
         F.swiglu(np.ones(3), np.ones(3, int))
     _, saved = F.swiglu(np.ones((2, 3)), np.ones((2, 3)))
-    with pytest.raises(ValueError, match=r"swiglu_backward: dy is \(3,\) but the output was \(2, 3"):
+    with pytest.raises(
+        ValueError, match=r"swiglu_backward: dy is \(3,\) but the output was \(2, 3"
+    ):
         F.swiglu_backward(np.ones(3), saved)

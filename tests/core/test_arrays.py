@@ -1,0 +1,179 @@
+"""What an array may be, and the messages of what may not."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.strategies import leads, normal, seeds
+
+from npformer.core import arrays
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.ones((2, 3), np.float32), "float32 (2, 3)"),
+        (np.float64(1), "float64 ()"),
+        ([1.0], "a list"),
+        (None, "a NoneType"),
+    ],
+)
+def test_describe(value, said):
+    assert arrays.describe(value) == said
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        {"x": np.ones(2, np.float32), "y": np.float32(1), "z": None},
+        {"x": np.ones(2), "y": np.ones(2, complex)},
+        {"x": None},
+    ],
+)
+def test_floats_of_one_precision_are_fine(fine):
+    arrays.check_floats("op", **fine)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"x": [1.0]}, "op: x is a list; expected a NumPy array of float32 or float64, so convert"),
+        ({"x": np.ones(2), "y": 1.0}, "op: y is a float; expected a NumPy array"),
+        ({"x": np.ones(2, int)}, "op: x is int64 (2,); expected float32 or float64"),
+        ({"x": np.ones(2, np.float16)}, "x is float16 (2,); expected float32 or float64"),
+        ({"x": np.ones(2, np.complex64)}, "x is complex64 (2,); expected float32 or float64"),
+        ({"x": np.ones(2, np.longdouble)}, "expected float32 or float64"),
+        (
+            {"x": None, "y": np.ones(2, np.float32), "z": np.ones(2)},
+            "op: y is float32 but z is float64; NumPy would silently lift float32 to float64",
+        ),
+        ({"x": np.ones(2, complex), "y": np.ones(2, np.float32)}, "x is complex128 but y is float"),
+    ],
+)
+def test_other_arrays_are_refused(bad, said):
+    with pytest.raises(TypeError, match=re.escape(said)):
+        arrays.check_floats("op", **bad)
+
+
+def test_an_upstream_gradient_has_the_shape_and_precision_of_the_output():
+    x = np.ones((2, 3))
+    arrays.check_gradient("op", x, (2, 3), x)
+    with pytest.raises(ValueError, match=r"op: dy is \(2, 3\) but the output was \(3,\); pass"):
+        arrays.check_gradient("op", x, (3,), x)
+    with pytest.raises(TypeError, match="saved is float32 but dy is float64"):
+        arrays.check_gradient("op", x, (2, 3), x.astype(np.float32))
+
+
+@pytest.mark.parametrize("dy", [2, 2.0, np.float64(2), np.array(2.0), np.float32(2)])
+def test_the_gradient_of_a_scalar_takes_the_dtype_of_the_input(dy):
+    got = arrays.scalar_gradient("op", dy, np.ones(3, np.float32))
+    assert got == 2
+    assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize("dy", [np.ones(1), [1.0], None, "1"])
+def test_the_gradient_of_a_scalar_is_a_number(dy):
+    with pytest.raises(ValueError, match=r"op: dy is .*; the output is a scalar, so pass a number"):
+        arrays.scalar_gradient("op", dy, np.ones(3))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
+def test_ids_of_any_integer_dtype_are_fine(dtype):
+    arrays.check_ids("op", "ids", np.array([0, 4], dtype), 5, "a table of")
+    arrays.check_ids("op", "ids", np.empty((0, 2), dtype), 5, "a table of")
+
+
+@pytest.mark.parametrize(
+    ("ids", "error", "said"),
+    [
+        ([[0, 5]], ValueError, "op: ids[0, 1] is 5; expected 0 to 4 (a table of 5), so check"),
+        ([[0, 1], [-1, 9]], ValueError, "op: ids[1, 0] is -1; expected 0 to 4"),
+        ([0.0], TypeError, "op: ids is float64 (1,); expected a NumPy array of integers"),
+        ([True], TypeError, "op: ids is bool (1,); expected a NumPy array of integers"),
+    ],
+)
+def test_ids_out_of_range_are_named_with_their_index(ids, error, said):
+    with pytest.raises(error, match=re.escape(said)):
+        arrays.check_ids("op", "ids", np.array(ids), 5, "a table of")
+
+
+def test_a_list_of_ids_is_refused():
+    with pytest.raises(TypeError, match=r"ids is a list; .*np.asarray\(ids, dtype=np.int64\)"):
+        arrays.check_integers("op", "ids", [1])
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "error", "said"),
+    [
+        ("check_size", 0, ValueError, "Thing: n is 0; expected a positive int"),
+        ("check_size", -1, ValueError, "Thing: n is -1; expected a positive int"),
+        ("check_size", 2.0, TypeError, "Thing: n is 2.0; expected a positive int"),
+        ("check_size", True, TypeError, "Thing: n is True; expected a positive int"),
+        ("check_size", None, TypeError, "Thing: n is None; expected a positive int"),
+        ("check_positive", 0, ValueError, "Thing: n is 0; expected a positive number"),
+        ("check_positive", -1e-5, ValueError, "Thing: n is -1e-05; expected a positive number"),
+        ("check_positive", float("nan"), ValueError, "Thing: n is nan; expected a positive"),
+        ("check_positive", float("inf"), ValueError, "Thing: n is inf; expected a positive"),
+        ("check_positive", "1", TypeError, "Thing: n is '1'; expected a positive number"),
+        ("check_positive", True, TypeError, "Thing: n is True; expected a positive number"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(check, value, error, said):
+    with pytest.raises(error, match=re.escape(said)):
+        getattr(arrays, check)("Thing", n=value)
+
+
+def test_numbers_in_range_are_fine():
+    arrays.check_size("Thing", a=1, b=np.int64(3))
+    arrays.check_positive("Thing", a=1e-300, b=2, c=np.float32(1))
+    for rate in (0, 0.0, 0.999, np.float32(0.5)):
+        arrays.check_rate("Thing", "rate", rate)
+
+
+@pytest.mark.parametrize(
+    ("rate", "error", "said"),
+    [
+        (1.0, ValueError, "expected 0 <= rate < 1, the share of entries that are zeroed"),
+        (-0.1, ValueError, "rate is -0.1"),
+        (float("nan"), ValueError, "rate is nan"),
+        ("0.1", TypeError, "rate is '0.1'; expected a float in [0, 1)"),
+        (True, TypeError, "rate is True"),
+    ],
+)
+def test_rates_out_of_range_are_refused(rate, error, said):
+    with pytest.raises(error, match=re.escape(said)):
+        arrays.check_rate("Thing", "rate", rate)
+
+
+def test_choices():
+    arrays.check_choice("Thing", "kind", "a", ("a", "b"))
+    with pytest.raises(ValueError, match="Thing: kind is 'c'; expected one of a, b"):
+        arrays.check_choice("Thing", "kind", "c", ("a", "b"))
+
+
+@given(seeds, leads(3), leads(2))
+def test_unbroadcast_is_the_transpose_of_broadcasting(seed, lead, shape):
+    """<broadcast(x), g> = <x, unbroadcast(g)>, which is what a chain rule has to be."""
+    rng = np.random.default_rng(seed)
+    own = tuple(n if rng.random() < 0.5 else 1 for n in shape)
+    x, g = normal(seed, *own), normal(seed + 1, *lead, *shape)
+    got = arrays.unbroadcast(g, own)
+    assert got.shape == own
+    np.testing.assert_allclose(np.sum(np.broadcast_to(x, g.shape) * g), np.sum(x * got), atol=1e-12)
+
+
+def test_unbroadcast_returns_what_needs_no_sum():
+    g = np.ones((2, 3))
+    assert arrays.unbroadcast(g, (2, 3)) is g
+
+
+@given(st.lists(st.integers(0, 3), max_size=3), st.lists(st.integers(0, 3), max_size=3))
+def test_fits_says_what_numpy_does(shape, to):
+    try:
+        np.broadcast_to(np.empty(shape), to)
+        expected = True
+    except ValueError:
+        expected = False
+    assert arrays.fits(tuple(shape), tuple(to)) == expected
