@@ -1,0 +1,202 @@
+"""The ``npformer`` command: train a recipe, sample from what it made, look at its attention.
+
+A subcommand is one function that adds its parser to the table and says what runs it. To add
+one, write such a function and list it in `COMMANDS`.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._version import __version__
+from .core.errors import CheckpointError, MissingExtraError, NonFiniteError
+from .recipes import RECIPES, Recipe
+from .recipes._pictures import draw_attention
+from .recipes._run import CHECKPOINT, INTERRUPTED, train
+from .recipes._settings import COUNT, INTEGER, NOT_NEGATIVE, PROBABILITY, SEED, InputError
+from .recipes._vocabulary import Vocabulary
+from .training import load_model
+
+USAGE = 2  # exit status of a command that was asked wrongly, as argparse has it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 2 if the arguments or the files they name do not fit, 1 if the work
+        itself failed, 130 after Ctrl-C.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said why
+        return int(stop.code or 0)
+    try:
+        return int(arguments.act(arguments))
+    except (InputError, CheckpointError) as error:
+        return _fail(error, USAGE)
+    except (MissingExtraError, NonFiniteError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError):  # whoever read the output has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _fail(error: BaseException, status: int) -> int:
+    print(f"npformer: error: {error or type(error).__name__}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="npformer", description="The Transformer in pure NumPy, trained by its own gradients."
+    )
+    parser.add_argument("--version", action="version", version=f"npformer {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for register in COMMANDS:
+        register(commands)
+    return parser
+
+
+def _register_train(commands: Any) -> None:
+    """``npformer train RECIPE``."""
+    parser = commands.add_parser("train", help="train a model by a recipe, from data to pictures")
+    recipes = parser.add_subparsers(metavar="RECIPE", required=True)
+    for name, recipe in RECIPES.items():
+        one = recipes.add_parser(name, help=recipe.summary, description=recipe.summary)
+        out = f"runs/{name}"
+        one.add_argument(
+            "--out", metavar="DIR", default=out, help=f"folder of the run (default {out})"
+        )
+        one.add_argument(
+            "--resume", action="store_true", help="go on from the checkpoint in the folder"
+        )
+        recipe.settings_type.add_options(one)
+        one.set_defaults(act=_train, recipe=recipe)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    recipe: type[Recipe] = arguments.recipe
+    given = recipe.settings_type.given(arguments)
+    return train(recipe, arguments.out, given, resume=arguments.resume)
+
+
+def _register_sample(commands: Any) -> None:
+    """``npformer sample CHECKPOINT``."""
+    parser = commands.add_parser("sample", help="let a trained model write")
+    _add_checkpoint(parser)
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help="text: what to go on from (default: a line end); dates: the date to translate",
+    )
+    parser.add_argument(
+        "--tokens", type=COUNT.parse, metavar="N", help="the most that is written (text: 500)"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=NOT_NEGATIVE.parse,
+        metavar="X",
+        help="0 takes the likeliest character each time (text: 0.8, dates: 0)",
+    )
+    parser.add_argument(
+        "--top-k", type=COUNT.parse, metavar="K", help="draw from the K likeliest characters"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=PROBABILITY.parse,
+        metavar="P",
+        help="draw from the likeliest characters that together have probability P",
+    )
+    parser.add_argument(
+        "--seed", type=SEED.parse, metavar="N", default=0, help="the same seed repeats a sample"
+    )
+    parser.set_defaults(act=_sample)
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    recipe, model, vocabulary = _load(arguments.checkpoint)
+    text = recipe.respond(
+        model,
+        vocabulary,
+        arguments.prompt,
+        arguments.tokens,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        rng=np.random.default_rng(arguments.seed),
+    )
+    print(text, flush=True)
+    return 0
+
+
+def _register_attention(commands: Any) -> None:
+    """``npformer attention CHECKPOINT``."""
+    parser = commands.add_parser("attention", help="draw where a trained model looks")
+    _add_checkpoint(parser)
+    parser.add_argument("--input", metavar="TEXT", required=True, help="what the model reads")
+    parser.add_argument("--out", metavar="PICTURE", required=True, help="such as attention.png")
+    parser.add_argument(
+        "--layer",
+        type=INTEGER.parse,
+        metavar="N",
+        default=-1,
+        help="from 0; -1 is the last (default -1)",
+    )
+    parser.add_argument(
+        "--head", type=INTEGER.parse, metavar="N", help="from 0 (default: the mean of all heads)"
+    )
+    parser.set_defaults(act=_attention)
+
+
+def _attention(arguments: argparse.Namespace) -> int:
+    recipe, model, vocabulary = _load(arguments.checkpoint)
+    attention = recipe.attend(
+        model, vocabulary, arguments.input, layer=arguments.layer, head=arguments.head
+    )
+    draw_attention(arguments.out, attention)
+    print(f"{attention.title}\nin {arguments.out}", flush=True)
+    return 0
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a run's checkpoint, or its folder"
+    )
+
+
+def _load(path: str) -> tuple[type[Recipe], Any, Vocabulary]:
+    """Return the recipe, the model and the vocabulary of a checkpoint."""
+    file = Path(path)
+    if file.is_dir():
+        file = file / CHECKPOINT
+    if not file.is_file():
+        raise InputError(f"there is no {file}; npformer train makes one")
+    model, metadata = load_model(file)
+    recipe, tokens = RECIPES.get(str(metadata.get("recipe"))), metadata.get("vocabulary")
+    if recipe is None or not isinstance(tokens, list) or len(tokens) != model.config.vocab_size:
+        raise InputError(f"{file} was not saved by a recipe, so what its ids mean is not known")
+    return recipe, model, Vocabulary(tokens)
+
+
+COMMANDS: tuple[Callable[[Any], None], ...] = (
+    _register_train,
+    _register_sample,
+    _register_attention,
+)
+"""What ``npformer`` can do, in the order of its help."""

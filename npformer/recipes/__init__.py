@@ -1,0 +1,14 @@
+"""Complete runs: data, model, training, evaluation, pictures. One file a recipe.
+
+``npformer train NAME`` runs one. Read `dates` or `text` for what is particular to a recipe,
+`_recipe` for the parts that it consists of, and `_run` for the loop that drives them.
+"""
+
+from ._recipe import Recipe
+from .dates import Dates
+from .text import Text
+
+RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (Dates, Text)}
+"""Every recipe by its name; the ``npformer`` command offers what stands here."""
+
+__all__ = ["RECIPES", "Recipe", "Dates", "Text"]

@@ -1,0 +1,172 @@
+"""The pictures of a run: its loss, and where its attention went.
+
+matplotlib is asked for when a picture is drawn, through its objects alone: no window, no state.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.arrays import Array
+from ..core.errors import optional
+from ._settings import InputError
+
+_DPI = 150
+_BLUE, _ORANGE, _GREY = "#1f5a96", "#d9731a", "0.35"
+
+
+class Attention(NamedTuple):
+    """What an attention picture shows."""
+
+    weights: Array  # (n_q, n_k)  rows sum to 1
+    queries: Sequence[str]  # (n_q,)  the characters along y
+    keys: Sequence[str]  # (n_k,)  the characters along x
+    title: str
+    query_name: str  # what the queries are, to label the axis with
+    key_name: str
+
+
+def draw_loss(
+    path: str | os.PathLike[str],
+    train: Sequence[float],
+    held_out: Sequence[tuple[int, dict[str, float]]],
+    *,
+    title: str,
+    unit: str,
+    floor: float = 0.0,
+) -> None:
+    """Draw the loss of every step, its running mean, and what held-out data said.
+
+    Parameters
+    ----------
+    path : path
+        Where the picture goes; its ending chooses the format.
+    train : sequence of float
+        Loss of each step, from step 1.
+    held_out : sequence of (int, dict of str to float)
+        After which step, and the measures: ``"loss"``, and any share between 0 and 1, which
+        gets a panel of its own.
+    title : str
+    unit : str
+        What the loss is counted in.
+    floor : float, optional
+        The lowest loss there can be, if it is not 0: drawn as a line.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    InputError
+        If the ending names no picture format.
+    """
+    figure = _figure(path, (7.0, 4.2))
+    shares = [name for name in (held_out[0][1] if held_out else {}) if name != "loss"]
+    panels = figure.subplots(
+        1 + len(shares), 1, sharex=True, squeeze=False, height_ratios=[2] + [1] * len(shares)
+    )[:, 0]
+    steps = np.arange(1, len(train) + 1)
+    top = panels[0]
+    top.plot(steps, train, color=_BLUE, alpha=0.25, linewidth=0.8, label="training, each step")
+    window = max(1, len(train) // 50)
+    if window > 1:
+        mean = np.convolve(train, np.full(window, 1 / window), "valid")
+        middle = steps[window // 2 :][: len(mean)]
+        label = f"training, mean of {window} steps"
+        top.plot(middle, mean, color=_BLUE, linewidth=1.6, label=label)
+    looks = [step for step, _ in held_out]
+    dots: dict[str, Any] = {"color": _ORANGE, "marker": "o", "markersize": 3.5, "linewidth": 1.4}
+    if held_out:
+        values = [measures["loss"] for _, measures in held_out]
+        top.plot(looks, values, label=f"held out (last {values[-1]:.3f})", **dots)
+    if floor:
+        label = f"lowest possible with smoothed labels ({floor:.3f})"
+        top.axhline(floor, color=_GREY, linewidth=0.9, linestyle=(0, (5, 4)), label=label)
+    top.set_ylabel(f"loss ({unit})")
+    top.set_ylim(bottom=0)
+    top.legend(frameon=False)
+    for panel, name in zip(panels[1:], shares, strict=True):
+        values = [100 * measures[name] for _, measures in held_out]
+        panel.plot(looks, values, label=f"held out (last {values[-1]:.1f} %)", **dots)
+        panel.set_ylabel(f"{name} (%)")
+        panel.set_ylim(-4, 104)
+        panel.legend(frameon=False, loc="lower right")
+    for panel in panels:
+        panel.grid(color="0.9", linewidth=0.7)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("step")
+    panels[-1].set_xlim(0, max(len(train), 1))
+    top.set_title(title, loc="left", parse_math=False)
+    _save(figure, path)
+
+
+def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
+    """Draw attention weights as a heat map, characters along both axes.
+
+    Parameters
+    ----------
+    path : path
+        Where the picture goes; its ending chooses the format.
+    attention : Attention
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    InputError
+        If the ending names no picture format.
+    """
+    weights, queries, keys = attention.weights, attention.queries, attention.keys
+    cell = min(0.28, 14 / max(len(keys), len(queries), 1))  # inches
+    size = (max(4.5, cell * len(keys) + 1.9), max(2.6, cell * len(queries) + 1.4))
+    figure = _figure(path, size)
+    panel = figure.subplots()
+    image = panel.imshow(weights, cmap="Blues", vmin=0, vmax=float(weights.max()))
+    letters = {"family": "monospace", "size": min(11.0, 50 * cell), "parse_math": False}
+    panel.set_xticks(range(len(keys)), [_visible(c) for c in keys], **letters)
+    panel.set_yticks(range(len(queries)), [_visible(c) for c in queries], **letters)
+    panel.tick_params(length=0)
+    # Thin white lines between the cells, so that a character's row and column can be followed.
+    panel.set_xticks(np.arange(len(keys) + 1) - 0.5, minor=True)
+    panel.set_yticks(np.arange(len(queries) + 1) - 0.5, minor=True)
+    panel.grid(which="minor", color="white", linewidth=4 * cell)
+    panel.tick_params(which="minor", length=0)
+    panel.spines[:].set_visible(False)
+    panel.set_xlabel(attention.key_name, color=_GREY)
+    panel.set_ylabel(attention.query_name, color=_GREY)
+    panel.set_title(attention.title, loc="left", fontsize=11, parse_math=False)
+    bar = figure.colorbar(image, ax=panel, label="attention weight", fraction=0.03, pad=0.02)
+    bar.outline.set_visible(False)
+    _save(figure, path)
+
+
+def _visible(character: str) -> str:
+    """Return what stands for a character that would leave its tick empty."""
+    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(character, character)
+
+
+def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
+    figure = optional("matplotlib.figure", extra="cli", purpose="draw pictures").Figure(
+        figsize=size, layout="constrained"
+    )
+    # Agg draws into memory, with or without a screen.
+    agg = optional("matplotlib.backends.backend_agg", extra="cli", purpose="draw pictures")
+    agg.FigureCanvasAgg(figure)
+    ending = os.path.splitext(path)[1].lstrip(".").lower()
+    formats = figure.canvas.get_supported_filetypes()
+    if ending not in formats:
+        raise InputError(
+            f"{os.fspath(path)!r} ends in no picture format; use one of "
+            f"{', '.join('.' + name for name in sorted(formats))}"
+        )
+    return figure
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+    with warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box; that is no reason to stop.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(path, dpi=_DPI)

@@ -1,0 +1,191 @@
+"""What a recipe is: the parts that the training loop and the commands ask for."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core.arrays import Array
+from ..core.run import Run
+from ..models._model import Model
+from ..training.schedules import warmup_cosine
+from ._pictures import Attention
+from ._settings import InputError, Settings
+from ._vocabulary import Vocabulary
+
+# What a random stream is for. Each is a function of (seed, purpose, step) and of nothing that
+# happened before, so that a run that was interrupted draws what it would have drawn.
+SPLIT, WEIGHTS, DROPOUT, BATCH, HELD_OUT, SAMPLE = range(6)
+
+
+def stream(seed: int, purpose: int, step: int = 0) -> np.random.Generator:
+    """Return the random generator of a run's seed, a purpose and a step.
+
+    Parameters
+    ----------
+    seed : int
+        The run's own.
+    purpose : int
+        One of ``SPLIT``, ``WEIGHTS``, ``DROPOUT``, ``BATCH``, ``HELD_OUT`` and ``SAMPLE``.
+    step : int, optional
+
+    Returns
+    -------
+    numpy.random.Generator
+    """
+    return np.random.default_rng([seed, purpose, step])
+
+
+class Recipe(ABC):
+    """A complete run: its data, its model, how it is judged, and what is shown of it.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the recipe's `settings_type`.
+
+    Attributes
+    ----------
+    name : str
+        As in ``npformer train NAME``, and in the checkpoint.
+    summary : str
+        One line for ``--help``.
+    unit : str
+        What the loss is counted in.
+    vocabulary : Vocabulary
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    unit: ClassVar[str]
+    settings_type: ClassVar[type[Settings]]
+    settings: Any
+    vocabulary: Vocabulary
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return a line or more that says what the data are and how they are split."""
+
+    @abstractmethod
+    def build(self, rng: np.random.Generator) -> Model:
+        """Return the model, its weights drawn from `rng`."""
+
+    def schedule(self, step: int) -> float:
+        """Return the learning rate of a step, from 0: a linear rise, then half a cosine."""
+        s = self.settings
+        return warmup_cosine(s.lr, int(s.warmup * s.steps), s.steps, final=0.05 * s.lr)(step)
+
+    @abstractmethod
+    def batch(self, step: int) -> tuple[Array, ...]:
+        """Return what ``model.loss`` takes at `step`: a function of the seed and the step."""
+
+    @abstractmethod
+    def look(self, model: Model) -> dict[str, float]:
+        """Return ``"loss"``, and perhaps other measures, on a fixed sample of held-out data."""
+
+    @abstractmethod
+    def judge(self, model: Model) -> tuple[dict[str, float], str]:
+        """Return the measures on all held-out data, and a text that shows what the model does."""
+
+    def lowest_loss(self) -> float:
+        """Return the loss of a model that is always right and as sure as it should be."""
+        return 0.0
+
+    @abstractmethod
+    def attention_example(self) -> str | None:
+        """Return an input for the attention picture of the run; None for no such picture."""
+
+    def record(self) -> dict[str, Any]:
+        """Return what a checkpoint has to hold besides the model, as JSON can hold it."""
+        return {
+            "recipe": self.name,
+            "settings": self.settings.as_dict(),
+            "vocabulary": self.vocabulary.tokens,
+        }
+
+    def check_record(self, metadata: Mapping[str, Any]) -> None:
+        """Refuse to go on from a checkpoint of other data.
+
+        Raises
+        ------
+        InputError
+        """
+        if metadata.get("vocabulary") != self.vocabulary.tokens:
+            raise InputError("the checkpoint was trained with another vocabulary")
+
+    @staticmethod
+    @abstractmethod
+    def respond(
+        model: Any, vocabulary: Vocabulary, prompt: str | None, tokens: int | None, **sampling: Any
+    ) -> str:
+        """Return what the model makes of a prompt.
+
+        Parameters
+        ----------
+        model : Model
+        vocabulary : Vocabulary
+        prompt : str or None
+            None stands for the recipe's own beginning.
+        tokens : int or None
+            The most that is generated; None leaves it to the recipe.
+        **sampling
+            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def attend(
+        model: Any, vocabulary: Vocabulary, text: str, *, layer: int = -1, head: int | None = None
+    ) -> Attention:
+        """Return the attention of one layer over `text`, of one head or the mean of all."""
+
+
+def pick_attention(
+    run: Run, model: Model, kind: str, layer: int, head: int | None
+) -> tuple[Array, str]:
+    """Return the recorded weights of one layer, and words for which they are.
+
+    Parameters
+    ----------
+    run : Run
+        That recorded ``"attention"``, over a batch of one.
+    model : Model
+        That was run.
+    kind : str
+        How the names of the layers in question end, such as ``"cross_attention"``.
+    layer : int
+        From 0; negative numbers count from the last.
+    head : int or None
+        From 0; negative numbers count from the last. None is the mean of all.
+
+    Returns
+    -------
+    weights : (n_q, n_k) ndarray
+    words : str
+        The layer's name in the model, and the head.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer or head.
+    """
+    recorded = run.named(model, "attention")
+    layers = [one for one in recorded if one[0].startswith("decoder.") and one[0].endswith(kind)]
+    if not -len(layers) <= layer < len(layers):
+        raise InputError(
+            f"--layer is {layer}; the model's layers are 0 to {len(layers) - 1} (-1 is the last)"
+        )
+    name, weights = layers[layer]
+    weights = weights[0]  # (heads, n_q, n_k): the batch's only row
+    heads = len(weights)
+    if head is None:
+        return weights.mean(axis=0), f"{name}, mean of {heads} heads"
+    if not -heads <= head < heads:
+        raise InputError(
+            f"--head is {head}; the model's heads are 0 to {heads - 1} (leave it out for the mean)"
+        )
+    return weights[head], f"{name}, head {head % heads} of 0 to {heads - 1}"

@@ -1,0 +1,231 @@
+"""Text: a GPT that learns to write, one character at a time.
+
+Without ``--data``, the text is the one that every CPython carries: the language reference as
+``help()`` shows it (`pydoc_data.topics`), in alphabetical order of its topics, half a million
+characters of technical English. The first nine tenths are trained on, the last tenth is held
+out.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core.arrays import Array
+from ..core.run import Run
+from ..generation import generate
+from ..models import GPT, GPTConfig
+from ._pictures import Attention
+from ._recipe import BATCH, SAMPLE, Recipe, pick_attention, stream
+from ._settings import COUNT, FILE, POSITIVE, SHARE, InputError, Settings, option
+from ._vocabulary import Vocabulary
+
+_LOOK = 64  # windows of held-out text that are looked at during training
+_JUDGE = 1024  # and at the end: all of the held-out text unless it is longer
+_ROWS = 32  # windows side by side
+_SAMPLES, _SAMPLE_LENGTH = 2, 300
+
+
+@dataclass(frozen=True)
+class TextSettings(Settings):
+    """Where the text is, sizes of the model and of its training."""
+
+    changeable: ClassVar[frozenset[str]] = Settings.changeable | {"data"}
+
+    data: str | None = option(None, FILE, "a UTF-8 text (default: Python's own documentation)")
+    steps: int = option(800, COUNT, "optimizer steps of the whole run")
+    batch: int = option(32, COUNT, "windows of text a step")
+    context: int = option(128, COUNT, "characters in a window: how far back the model sees")
+    d_model: int = option(128, COUNT, "width of the model")
+    layers: int = option(4, COUNT, "layers")
+    heads: int = option(4, COUNT, "attention heads")
+    dropout: float = option(0.0, SHARE, "share of activations that is dropped")
+    lr: float = option(2e-3, POSITIVE, "highest learning rate")
+
+
+class Text(Recipe):
+    """A character-level GPT; see the module.
+
+    Parameters
+    ----------
+    settings : TextSettings
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not UTF-8, or is too short to be split.
+    """
+
+    name: ClassVar[str] = "text"
+    summary: ClassVar[str] = "GPT on the characters of a text"
+    unit: ClassVar[str] = "nats per character"
+    settings_type: ClassVar[type[Settings]] = TextSettings
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.text = read(settings.data) if settings.data else python_documentation()
+        self.vocabulary = Vocabulary(sorted(set(self.text)))
+        ids = self.vocabulary.encode(self.text)
+        self.train, self.held_out = np.split(ids, [len(ids) * 9 // 10])
+        if len(self.held_out) <= settings.context:
+            raise InputError(
+                f"the text has {len(ids):,} characters; its last tenth is held out and has to be "
+                f"longer than --context {settings.context}, so give a longer --data or a shorter "
+                f"--context"
+            )
+
+    def describe(self) -> str:
+        """Return how long the text is and how it is split."""
+        return (
+            f"{self.settings.data or 'Python documentation'}: {len(self.train):,} characters to "
+            f"train on, the last {len(self.held_out):,} held out, {len(self.vocabulary)} different"
+        )
+
+    def build(self, rng: np.random.Generator) -> GPT:
+        """Return the model, its weights drawn from `rng`."""
+        s = self.settings
+        config = GPTConfig(
+            vocab_size=len(self.vocabulary),
+            max_len=s.context,
+            d_model=s.d_model,
+            num_heads=s.heads,
+            num_layers=s.layers,
+            dropout=s.dropout,
+        )
+        return GPT(config, rng=rng)
+
+    def batch(self, step: int) -> tuple[Array, ...]:
+        """Return windows of the text, and the same windows one character on."""
+        s = self.settings
+        starts = stream(s.seed, BATCH, step).integers(len(self.train) - s.context, size=s.batch)
+        return _windows(self.train, starts, s.context)
+
+    def look(self, model: Any) -> dict[str, float]:
+        """Return the loss on 64 windows, evenly spaced over the held-out text."""
+        return {"loss": self._loss(model, _LOOK)}
+
+    def judge(self, model: Any) -> tuple[dict[str, float], str]:
+        """Return the loss on the held-out text, and samples of the model's own.
+
+        The text is cut into windows that do not overlap, so that each character is predicted
+        once, from what stands before it in its window. Of a text with more than 1024 windows,
+        as many are taken, evenly spaced.
+        """
+        measures = {"loss": self._loss(model, _JUDGE)}
+        shown = []
+        for number in range(_SAMPLES):
+            rng = stream(self.settings.seed, SAMPLE, number)
+            sample = self.respond(model, self.vocabulary, None, _SAMPLE_LENGTH, rng=rng)
+            shown.append(f"--- sample {number + 1} ---\n{sample.strip()}")
+        return measures, "\n".join(shown)
+
+    def _loss(self, model: Any, most: int) -> float:
+        context = self.settings.context
+        count = (len(self.held_out) - 1) // context
+        windows = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+        total = 0.0
+        for i in range(0, len(windows), _ROWS):
+            ids, targets = _windows(self.held_out, windows[i : i + _ROWS] * context, context)
+            total += float(model.loss(ids, targets)[0]) * len(ids)
+        return total / len(windows)
+
+    def attention_example(self) -> None:
+        """Return None: the attention of a text depends on the text, so it is drawn on demand."""
+        return
+
+    def record(self) -> dict[str, Any]:
+        """Return what a checkpoint holds; a digest stands for the text."""
+        return {**super().record(), "text": _digest(self.text)}
+
+    def check_record(self, metadata: Mapping[str, Any]) -> None:
+        """Refuse to go on with another text than the run began with."""
+        if metadata.get("text") != _digest(self.text):
+            raise InputError(
+                f"{self.settings.data or 'the documentation of this Python'} is not the text that "
+                f"the run began with; give that one as --data"
+            )
+        super().check_record(metadata)
+
+    @staticmethod
+    def respond(
+        model: Any, vocabulary: Vocabulary, prompt: str | None, tokens: int | None, **sampling: Any
+    ) -> str:
+        """Return `prompt` and how the model goes on, by default at temperature 0.8."""
+        ids = vocabulary.encode(prompt or _beginning(vocabulary))
+        if sampling.get("temperature") is None:
+            sampling["temperature"] = 0.8
+        tokens = 500 if tokens is None else tokens
+        context = model.config.max_len
+        return vocabulary.decode(
+            generate(model, ids[None], tokens, context=context, **sampling)[0].tolist()
+        )
+
+    @staticmethod
+    def attend(
+        model: Any, vocabulary: Vocabulary, text: str, *, layer: int = -1, head: int | None = None
+    ) -> Attention:
+        """Return where each character of `text` looks back to."""
+        ids = vocabulary.encode(text)
+        if not 1 <= len(ids) <= model.config.max_len:
+            raise InputError(
+                f"the text has {len(ids)} characters; expected 1 to {model.config.max_len}, which "
+                f"is how far the model sees"
+            )
+        run = Run(record=["attention"])
+        model.forward(ids[None], run=run)
+        weights, which = pick_attention(run, model, "self_attention", layer, head)
+        return Attention(weights, list(text), list(text), which, "looks from", "looks at")
+
+
+def python_documentation() -> str:
+    """Return the topics of Python's ``help()``, in alphabetical order.
+
+    Raises
+    ------
+    InputError
+        If this Python comes without them.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise InputError(
+            "this Python comes without its documentation (pydoc_data.topics); give a text: --data"
+        ) from error
+    return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
+
+
+def read(path: str) -> str:
+    """Return the text of a UTF-8 file, whatever its line ends.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"--data {path} is not UTF-8 text: byte {error.object[error.start]:#04x} at "
+            f"{error.start:,}; convert it to UTF-8"
+        ) from error
+    except OSError as error:
+        raise InputError(f"--data {path} cannot be read: {error.strerror or error}") from error
+
+
+def _windows(ids: Array, starts: Array, length: int) -> tuple[Array, Array]:
+    """Return the windows that begin at `starts`, and the characters that follow each place."""
+    at = starts[:, None] + np.arange(length)
+    return ids[at], ids[at + 1]
+
+
+def _beginning(vocabulary: Vocabulary) -> str:
+    """Return a line end, after which anything may begin, or the first character there is."""
+    return "\n" if "\n" in vocabulary.ids else vocabulary.tokens[0]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,193 @@
+"""The npformer command: sampling, attention, bad arguments, exit statuses."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import npformer
+from npformer.cli import main
+from npformer.models import GPT, GPTConfig
+from npformer.recipes import dates
+from npformer.training import AdamW, Trainer
+
+SIZES = ["--steps", "2", "--batch", "4", "--d-model", "8", "--heads", "2", "--layers", "2"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A tiny run of each recipe: the folder that holds both."""
+    folder = tmp_path_factory.mktemp("runs")
+    book = folder / "book.txt"
+    book.write_text("To be, or not to be: that is the question.\n" * 30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dates, "NUM_DATES", 100)
+        assert main(["train", "dates", *SIZES, "--out", str(folder / "dates")]) == 0
+    more = ["--data", str(book), "--context", "16", "--out", str(folder / "text")]
+    assert main(["train", "text", *SIZES, *more]) == 0
+    return folder
+
+
+def checkpoint(runs, recipe):
+    return str(runs / recipe / "checkpoint.npz")
+
+
+def said(capsys, *words, status=0):
+    """Run the command and return what it printed: on stdout, or on stderr if it failed."""
+    capsys.readouterr()
+    assert main(list(words)) == status
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return err if status else out
+
+
+def test_version(capsys):
+    assert said(capsys, "--version") == f"npformer {npformer.__version__}\n"
+
+
+def test_the_installed_command_is_this_one():
+    command = [sys.executable, "-c", "import sys; from npformer.cli import main; sys.exit(main())"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"npformer {npformer.__version__}\n"
+    assert subprocess.run([*command, "train"], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "required: COMMAND"),
+        (["train"], "required: RECIPE"),
+        (["train", "poems"], "invalid choice: 'poems'"),
+        (["train", "dates", "--steps", "-3"], "--steps: got '-3', expected a whole number"),
+        (["train", "dates", "--data", "x"], "unrecognized arguments: --data x"),
+        (["sample"], "required: CHECKPOINT"),
+        (["sample", "x", "--temperature", "-1"], "got '-1', expected a number of at least 0"),
+        (["sample", "x", "--top-p", "0"], "got '0', expected a number above 0 and at most 1"),
+        (["sample", "nowhere.npz"], "there is no nowhere.npz; npformer train makes one"),
+        (["attention", "x", "--out", "a.png"], "required: --input"),
+    ],
+)
+def test_bad_arguments(words, expected, capsys):
+    assert expected in said(capsys, *words, status=2)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "text", "--help"]])
+def test_help(words, capsys):
+    assert said(capsys, *words).startswith("usage: npformer")
+
+
+def test_sample_goes_on_from_a_prompt(runs, capsys):
+    words = ["sample", checkpoint(runs, "text"), "--prompt", "To be", "--tokens", "40"]
+    text = said(capsys, *words)
+    assert text.startswith("To be")
+    assert len(text) == 5 + 40 + 1
+    assert said(capsys, *words) == text
+    assert said(capsys, *words, "--seed", "1") != text
+    greedy = [said(capsys, *words, "--temperature", "0", "--seed", seed) for seed in "12"]
+    assert greedy[0] == greedy[1] == said(capsys, *words, "--top-k", "1")
+    assert said(capsys, *words, "--top-p", "1e-9") == greedy[0]
+
+
+def test_sample_needs_no_prompt_for_a_text_and_takes_a_folder(runs, capsys):
+    text = said(capsys, "sample", str(runs / "text"), "--tokens", "5")
+    assert len(text) == 1 + 5 + 1
+
+
+def test_sample_translates_a_date(runs, capsys):
+    words = ["sample", checkpoint(runs, "dates"), "--prompt", "3rd of March 1987"]
+    answer = said(capsys, *words)
+    assert said(capsys, *words, "--seed", "3") == answer  # greedy unless told otherwise
+    assert len(said(capsys, *words, "--tokens", "3", "--temperature", "2")) > 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "expected"),
+    [
+        ("dates", [], "--prompt is missing; give a date, such as"),
+        ("dates", ["--prompt", "März"], "'März' contains 'ä', which the model has never seen"),
+        ("dates", ["--prompt", "1" * 100], "is 100 characters; expected 1 to 64"),
+        ("text", ["--prompt", "Z"], "'Z' contains 'Z', which the model has never seen"),
+    ],
+)
+def test_prompts_that_cannot_be_read(recipe, words, expected, runs, capsys):
+    assert expected in said(capsys, "sample", checkpoint(runs, recipe), *words, status=2)
+
+
+def test_files_that_are_no_recipes_checkpoint(tmp_path, capsys):
+    (tmp_path / "a.npz").write_bytes(b"not a checkpoint")
+    assert "a.npz" in said(capsys, "sample", str(tmp_path / "a.npz"), status=2)
+    config = GPTConfig(vocab_size=3, max_len=4, d_model=4, num_heads=1, num_layers=1)
+    model = GPT(config)
+    trainer = Trainer(model, AdamW(model.parameters()))
+    for metadata in ({}, {"recipe": "poems"}, {"recipe": "text", "vocabulary": ["a"]}):
+        trainer.save(tmp_path / "b.npz", **metadata)
+        message = said(capsys, "sample", str(tmp_path / "b.npz"), status=2)
+        assert "b.npz was not saved by a recipe" in message
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text"), [("dates", "3rd of March 1987"), ("text", "that is the")]
+)
+def test_attention_is_drawn(recipe, text, runs, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    words = ["attention", checkpoint(runs, recipe), "--input", text]
+    for more, which in (
+        ([], "decoder.layers.1.{}_attention, mean of 2 heads"),
+        (["--layer", "0", "--head", "1"], "decoder.layers.0.{}_attention, head 1 of 0 to 1"),
+    ):
+        picture = tmp_path / "picture.png"
+        which = which.format("cross" if recipe == "dates" else "self")
+        assert which in said(capsys, *words, "--out", str(picture), *more)
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        picture.unlink()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "expected"),
+    [
+        ("dates", ["--input", "1/1/50", "--layer", "2"], "--layer is 2; the model's layers are 0"),
+        ("text", ["--input", "To be", "--head", "2"], "--head is 2; the model's heads are 0 to 1"),
+        ("text", ["--input", ""], "the text has 0 characters; expected 1 to 16"),
+        ("text", ["--input", "To be, or not to be"], "the text has 19 characters; expected 1"),
+        ("dates", ["--input", ""], "'' is 0 characters"),
+        ("dates", ["--input", "1/1/50", "--out", "a.txt"], "ends in no picture format"),
+    ],
+)
+def test_attention_that_cannot_be_drawn(recipe, words, expected, runs, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    words = ["attention", checkpoint(runs, recipe), "--out", str(tmp_path / "a.png"), *words]
+    assert expected in said(capsys, *words, status=2)
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_attention_without_matplotlib_says_the_remedy(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    words = ["attention", checkpoint(runs, "dates"), "--input", "1/1/50", "--out", "a.png"]
+    assert "pip install 'npformer[cli]'" in said(capsys, *words, status=1)
+
+
+def test_a_picture_that_cannot_be_written(runs, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    out = str(tmp_path / "nowhere" / "a.png")
+    words = ["attention", checkpoint(runs, "dates"), "--input", "1/1/50", "--out", out]
+    assert "No such file or directory" in said(capsys, *words, status=1)
+
+
+def test_ctrl_c_has_its_own_status(runs, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("npformer.cli.load_model", interrupted)
+    assert said(capsys, "sample", checkpoint(runs, "text"), status=130) == "interrupted\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are closed differently elsewhere")
+def test_a_reader_that_goes_away_is_no_error(runs):
+    code = "import sys; from npformer.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "sample", checkpoint(runs, "text"), "--tokens", "5"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.stderr == ""
