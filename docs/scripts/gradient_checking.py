@@ -27,7 +27,7 @@ def main():
 
 
 def objective(x, dy):
-    """The sum of dy over GELU of a LayerNorm: smooth, and neither linear nor quadratic."""
+    """Return the sum of dy over GELU of a LayerNorm: smooth, and neither linear nor quadratic."""
     one = np.ones(x.shape[-1], x.real.dtype)
     return np.sum(dy * F.gelu(F.layer_norm(x, one)[0])[0])
 
