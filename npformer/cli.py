@@ -1,4 +1,4 @@
-"""The ``npformer`` command: train a recipe, sample from what it made, look at its attention.
+"""The ``npformer`` command: train, sample, look at attention, check gradients.
 
 A subcommand is one function that adds its parser to the table and says what runs it. To add
 one, write such a function and list it in `COMMANDS`.
@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .recipes._pictures import draw_attention
 from .recipes._run import CHECKPOINT, INTERRUPTED, train
 from .recipes._settings import COUNT, INTEGER, NOT_NEGATIVE, PROBABILITY, SEED, InputError
 from .recipes._vocabulary import Vocabulary
+from .survey import print_survey, select, survey
 from .training import load_model
 
 USAGE = 2  # exit status of a command that was asked wrongly, as argparse has it
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: BaseException, status: int) -> int:
-    print(f"npformer: error: {error or type(error).__name__}", file=sys.stderr)
+    print(f"npformer: error: {str(error) or type(error).__name__}", file=sys.stderr)
     return status
 
 
@@ -194,9 +196,40 @@ def _load(path: str) -> tuple[type[Recipe], Any, Vocabulary]:
     return recipe, model, Vocabulary(tokens)
 
 
+def _register_check(commands: Any) -> None:
+    """``npformer check [NAME ...]``."""
+    parser = commands.add_parser(
+        "check", help="check gradients: of the whole library, of parts of it, or of your own code"
+    )
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="an operation or layer, such as attention or EncoderLayer; or module:object, for an "
+        "npformer.catalogue.Example of your own, several, or a function that returns them",
+    )
+    parser.add_argument(
+        "--seed", type=SEED.parse, metavar="N", default=0, help="of inputs, weights and directions"
+    )
+    parser.add_argument("--details", action="store_true", help="show every tensor of every check")
+    parser.set_defaults(act=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    sys.path.insert(0, os.getcwd())  # module:object is looked for where the command is given
+    try:
+        chosen = select(arguments.names, arguments.seed)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    rows = survey(chosen, arguments.seed)
+    show = partial(print, flush=True)
+    return 0 if print_survey(rows, show, details=arguments.details) else 1
+
+
 COMMANDS: tuple[Callable[[Any], None], ...] = (
     _register_train,
     _register_sample,
     _register_attention,
+    _register_check,
 )
 """What ``npformer`` can do, in the order of its help."""

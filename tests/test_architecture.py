@@ -18,6 +18,7 @@ FLOORS = [
     {"layers"},
     {"models", "formats"},
     {"training", "generation", "interop", "catalogue"},
+    {"survey"},
     {"cli", "recipes"},
 ]
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}

@@ -5,41 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from support.recipes import checkpoint, runs, said
 
 import npformer
-from npformer.cli import main
 from npformer.models import GPT, GPTConfig
-from npformer.recipes import dates
 from npformer.training import AdamW, Trainer
 
-SIZES = ["--steps", "2", "--batch", "4", "--d-model", "8", "--heads", "2", "--layers", "2"]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A tiny run of each recipe: the folder that holds both."""
-    folder = tmp_path_factory.mktemp("runs")
-    book = folder / "book.txt"
-    book.write_text("To be, or not to be: that is the question.\n" * 30)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dates, "NUM_DATES", 100)
-        assert main(["train", "dates", *SIZES, "--out", str(folder / "dates")]) == 0
-    more = ["--data", str(book), "--context", "16", "--out", str(folder / "text")]
-    assert main(["train", "text", *SIZES, *more]) == 0
-    return folder
-
-
-def checkpoint(runs, recipe):
-    return str(runs / recipe / "checkpoint.npz")
-
-
-def said(capsys, *words, status=0):
-    """Run the command and return what it printed: on stdout, or on stderr if it failed."""
-    capsys.readouterr()
-    assert main(list(words)) == status
-    out, err = capsys.readouterr()
-    assert "Traceback" not in err
-    return err if status else out
+__all__ = ["runs"]  # a fixture
 
 
 def test_version(capsys):
@@ -126,52 +98,10 @@ def test_files_that_are_no_recipes_checkpoint(tmp_path, capsys):
         assert "b.npz was not saved by a recipe" in message
 
 
-@pytest.mark.parametrize(
-    ("recipe", "text"), [("dates", "3rd of March 1987"), ("text", "that is the")]
-)
-def test_attention_is_drawn(recipe, text, runs, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    words = ["attention", checkpoint(runs, recipe), "--input", text]
-    for more, which in (
-        ([], "decoder.layers.1.{}_attention, mean of 2 heads"),
-        (["--layer", "0", "--head", "1"], "decoder.layers.0.{}_attention, head 1 of 0 to 1"),
-    ):
-        picture = tmp_path / "picture.png"
-        which = which.format("cross" if recipe == "dates" else "self")
-        assert which in said(capsys, *words, "--out", str(picture), *more)
-        assert picture.read_bytes().startswith(b"\x89PNG")
-        picture.unlink()
-
-
-@pytest.mark.parametrize(
-    ("recipe", "words", "expected"),
-    [
-        ("dates", ["--input", "1/1/50", "--layer", "2"], "--layer is 2; the model's layers are 0"),
-        ("text", ["--input", "To be", "--head", "2"], "--head is 2; the model's heads are 0 to 1"),
-        ("text", ["--input", ""], "the text has 0 characters; expected 1 to 16"),
-        ("text", ["--input", "To be, or not to be"], "the text has 19 characters; expected 1"),
-        ("dates", ["--input", ""], "'' is 0 characters"),
-        ("dates", ["--input", "1/1/50", "--out", "a.txt"], "ends in no picture format"),
-    ],
-)
-def test_attention_that_cannot_be_drawn(recipe, words, expected, runs, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    words = ["attention", checkpoint(runs, recipe), "--out", str(tmp_path / "a.png"), *words]
-    assert expected in said(capsys, *words, status=2)
-    assert not (tmp_path / "a.png").exists()
-
-
 def test_attention_without_matplotlib_says_the_remedy(runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     words = ["attention", checkpoint(runs, "dates"), "--input", "1/1/50", "--out", "a.png"]
     assert "pip install 'npformer[cli]'" in said(capsys, *words, status=1)
-
-
-def test_a_picture_that_cannot_be_written(runs, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    out = str(tmp_path / "nowhere" / "a.png")
-    words = ["attention", checkpoint(runs, "dates"), "--input", "1/1/50", "--out", out]
-    assert "No such file or directory" in said(capsys, *words, status=1)
 
 
 def test_ctrl_c_has_its_own_status(runs, capsys, monkeypatch):

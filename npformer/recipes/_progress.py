@@ -1,5 +1,6 @@
 """How a run tells how far it is: a bar where there is a terminal and tqdm, else plain lines."""
 
+import shutil
 import sys
 import time
 from typing import Any, TextIO
@@ -37,9 +38,10 @@ class Progress:
                 tqdm = optional("tqdm", extra="cli", purpose="draw a progress bar").tqdm
             except MissingExtraError:
                 return
-            self._bar = tqdm(
-                total=total, initial=done, unit="step", file=self._stream, dynamic_ncols=True
-            )
+            # Of a terminal that states no size tqdm would see nothing; shutil says 80 by 24.
+            width, height = shutil.get_terminal_size()
+            shape = {"ncols": width, "nrows": height}
+            self._bar = tqdm(total=total, initial=done, unit=" steps", file=self._stream, **shape)
 
     def step(self, loss: float) -> None:
         """Count one step and show its loss."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ import numpy as np
 
 from .._version import __version__
 from ..core.errors import MissingExtraError
+from ..core.threads import blas_threads
 from ..models import Model
 from ..training import AdamW, Trainer, load_model
 from ._pictures import draw_attention, draw_loss
@@ -56,7 +58,7 @@ def train(
     checkpoint = folder / CHECKPOINT
     metadata = _saved(recipe_type, checkpoint) if resume else {}
     if resume:
-        settings = recipe_type.settings_type.saved(metadata["settings"]).renewed(given)
+        settings = recipe_type.settings_type.saved(metadata.get("settings")).renewed(given)
     else:
         settings = recipe_type.settings_type(**given)
     recipe = recipe_type(settings)
@@ -81,10 +83,17 @@ def train(
     print(f"{recipe.describe()}\n{size(model):,} parameters; the run goes to {folder}", flush=True)
     if resume:
         print(f"resumed at step {trainer.steps}", flush=True)
-    if not _loop(recipe, trainer, history, checkpoint):
+    with blas_threads(settings.threads) as limited:
+        if not limited:
+            print(
+                "--threads has no effect without threadpoolctl; pip install 'npformer[fast]'",
+                file=sys.stderr,
+            )
+        done = _loop(recipe, trainer, history, checkpoint)
+    if not done:
         print(
             f"interrupted: step {trainer.steps} of {settings.steps} is saved in {checkpoint}\n"
-            f"go on with: npformer train {recipe.name} --out {out} --resume",
+            f"go on with: npformer train {recipe.name} --out {shlex.quote(out)} --resume",
             file=sys.stderr,
         )
         return INTERRUPTED

@@ -73,13 +73,14 @@ class Settings:
     """
 
     # What may be given anew when a run is resumed; all else stays as it was.
-    changeable: ClassVar[frozenset[str]] = frozenset({"steps", "save_every"})
+    changeable: ClassVar[frozenset[str]] = frozenset({"steps", "save_every", "threads"})
 
     steps: int = option(1000, COUNT, "optimizer steps of the whole run")
     seed: int = option(0, SEED, "the same seed repeats a run exactly")
     eval_every: int = option(100, COUNT, "steps between two looks at held-out data")
     save_every: int = option(100, COUNT, "steps between two checkpoints")
     lr: float = option(3e-3, POSITIVE, "highest learning rate")
+    threads: int = option(1, COUNT, "threads of matrix products; more pay for wider models")
     warmup: float = option(0.1, SHARE, "share of the steps in which the learning rate rises")
 
     def __post_init__(self) -> None:

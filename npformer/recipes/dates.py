@@ -132,12 +132,12 @@ class Dates(Recipe):
         measures, answers = self._measure(model, len(self.held_out))
         rows = list(zip(self.questions, answers, self.held_out.tolist(), strict=True))
         wrong = [row for row in rows if row[1] != date(row[2]).isoformat()]
-        lines = [f"{text:>40}  ->  {answer}" for text, answer, _ in rows[:10]]
-        lines += [
-            f"{text:>40}  ->  {answer}   wrong: it is {date(day)}"
-            for text, answer, day in wrong[:5]
-        ]
-        return measures, "\n".join(["held-out dates, as written and as read:", *lines])
+        lines = ["held-out dates, as written and as read:"]
+        lines += [f"{text:>40}  ->  {answer}" for text, answer, _ in rows[:10]]
+        if wrong:
+            lines.append(f"{len(wrong):,} of {len(rows):,} are wrong, such as")
+        lines += [f"{text:>40}  ->  {answer}, but it is {date(i)}" for text, answer, i in wrong[:5]]
+        return measures, "\n".join(lines)
 
     def _measure(self, model: Any, count: int) -> tuple[dict[str, float], list[str]]:
         days, texts = self.held_out[:count], self.questions[:count]
@@ -177,14 +177,14 @@ class Dates(Recipe):
     ) -> Attention:
         """Return where the decoder looks in `text` while it writes the ISO date."""
         source, mask = encode(vocabulary, [text])
-        answer = decode(model, vocabulary, source, mask)[:, :ANSWER]
+        written = decode(model, vocabulary, source, mask)
         start = np.full((1, 1), vocabulary.ids[START])
         run = Run(record=["attention"])
-        model.forward(source, np.concatenate([start, answer], axis=1), mask, run=run)
+        model.forward(source, np.concatenate([start, written[:, :-1]], axis=1), mask, run=run)
         weights, which = pick_attention(run, model, "cross_attention", layer, head)
-        queries = [*(vocabulary.tokens[i] for i in answer[0]), END]
-        title = f"“{text}” read as {''.join(queries[:-1])}\n{which}"
-        return Attention(weights, queries, list(text), title, "character written", "character read")
+        answer = [vocabulary.tokens[i] for i in written[0]]
+        title = f"“{text}” read as {''.join(answer).partition(END)[0]}\n{which}"
+        return Attention(weights, answer, list(text), title, "character written", "character read")
 
 
 def vocabulary() -> Vocabulary:

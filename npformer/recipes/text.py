@@ -20,7 +20,7 @@ from ..generation import generate
 from ..models import GPT, GPTConfig
 from ._pictures import Attention
 from ._recipe import BATCH, SAMPLE, Recipe, pick_attention, stream
-from ._settings import COUNT, FILE, POSITIVE, SHARE, InputError, Settings, option
+from ._settings import COUNT, FILE, POSITIVE, SHARE, InputError, Settings, one_of, option
 from ._vocabulary import Vocabulary
 
 _LOOK = 64  # windows of held-out text that are looked at during training
@@ -36,14 +36,17 @@ class TextSettings(Settings):
     changeable: ClassVar[frozenset[str]] = Settings.changeable | {"data"}
 
     data: str | None = option(None, FILE, "a UTF-8 text (default: Python's own documentation)")
-    steps: int = option(800, COUNT, "optimizer steps of the whole run")
-    batch: int = option(32, COUNT, "windows of text a step")
+    steps: int = option(2000, COUNT, "optimizer steps of the whole run")
+    batch: int = option(16, COUNT, "windows of text a step")
     context: int = option(128, COUNT, "characters in a window: how far back the model sees")
-    d_model: int = option(128, COUNT, "width of the model")
-    layers: int = option(4, COUNT, "layers")
+    d_model: int = option(96, COUNT, "width of the model")
+    layers: int = option(3, COUNT, "layers")
     heads: int = option(4, COUNT, "attention heads")
+    position: str = option(
+        "rotary", one_of("learned", "sinusoidal", "rotary", "alibi"), "how it knows positions"
+    )
     dropout: float = option(0.0, SHARE, "share of activations that is dropped")
-    lr: float = option(2e-3, POSITIVE, "highest learning rate")
+    lr: float = option(5e-3, POSITIVE, "highest learning rate")
 
 
 class Text(Recipe):
@@ -94,6 +97,7 @@ class Text(Recipe):
             num_heads=s.heads,
             num_layers=s.layers,
             dropout=s.dropout,
+            position=s.position,
         )
         return GPT(config, rng=rng)
 

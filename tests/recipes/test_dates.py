@@ -64,7 +64,8 @@ def test_wrong_answers_are_shown_as_wrong(recipe, monkeypatch):
     measures, shown = recipe.judge(recipe.build(np.random.default_rng(0)))
     assert measures["exact match"] == 0.5
     assert "4 Jan 1950  ->  1950-01-04\n" in shown
-    assert shown.endswith("5.1.50  ->  1950-01-06   wrong: it is 1950-01-05")
+    assert "1 of 2 are wrong, such as\n" in shown
+    assert shown.endswith(" 5.1.50  ->  1950-01-06, but it is 1950-01-05")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_the_attention_of_a_model_that_writes_no_date_is_shown_all_the_same(reci
     for _, parameter in model.named_parameters():
         parameter.value[...] = 0  # all logits equal: it writes the first token, <pad>
     attention = Dates.attend(model, recipe.vocabulary, "3/4/87")
-    assert attention.queries == [PAD] * ANSWER + [END]
+    assert attention.queries == [PAD] * (ANSWER + 1)
     assert attention.weights.shape == (ANSWER + 1, 6)
     np.testing.assert_allclose(attention.weights.sum(axis=1), 1, rtol=1e-6)
 

@@ -3,24 +3,10 @@
 import io
 
 import pytest
+from support.recipes import Terminal, make_progress
 
 from npformer.recipes import _progress
-from npformer.recipes._progress import Progress, duration
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def run(stream, total=4, done=0):
-    progress = Progress(total, done, stream)
-    for loss in (4.0, 3.0, 2.0, 1.0)[done:]:
-        progress.step(loss)
-        if loss == 3.0:
-            progress.say("half way")
-    progress.close()
-    return stream.getvalue()
+from npformer.recipes._progress import duration
 
 
 @pytest.fixture
@@ -36,7 +22,7 @@ def slow_clock(monkeypatch):
 
 
 def test_plain_lines_every_five_seconds_and_at_the_end(slow_clock):
-    assert run(io.StringIO()).splitlines() == [
+    assert make_progress(io.StringIO()).splitlines() == [
         "step 2/4  loss 3.000  0.3 steps/s  0:06 left",
         "half way",
         "step 4/4  loss 1.000  0.3 steps/s  0:00 left",
@@ -44,26 +30,21 @@ def test_plain_lines_every_five_seconds_and_at_the_end(slow_clock):
 
 
 def test_a_resumed_run_counts_on_and_its_speed_is_that_of_the_new_steps(slow_clock):
-    assert run(io.StringIO(), done=2).splitlines()[-1].startswith("step 4/4  loss 1.000  0.3 steps")
+    assert (
+        make_progress(io.StringIO(), done=2)
+        .splitlines()[-1]
+        .startswith("step 4/4  loss 1.000  0.3 steps")
+    )
 
 
 def test_a_quick_run_has_one_line():
-    lines = run(io.StringIO()).splitlines()
+    lines = make_progress(io.StringIO()).splitlines()
     assert lines[0] == "half way"
     assert len(lines) == 2
 
 
-def test_a_terminal_gets_a_bar_with_loss():
-    pytest.importorskip("tqdm")
-    shown = run(Terminal())
-    assert "100%" in shown
-    assert "4/4" in shown
-    assert "loss 1.000" in shown
-    assert "half way\n" in shown
-
-
 def test_a_terminal_without_tqdm_gets_plain_lines(no_tqdm):
-    assert "step 4/4  loss 1.000" in run(Terminal())
+    assert "step 4/4  loss 1.000" in make_progress(Terminal())
 
 
 def test_duration():

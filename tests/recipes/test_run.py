@@ -50,13 +50,11 @@ def interrupt_at(monkeypatch, command, step, times=1):
     monkeypatch.setattr(recipe, "batch", interrupting)
 
 
-def test_a_run_leaves_checkpoint_configuration_result_and_pictures(command, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
+def test_a_run_leaves_checkpoint_configuration_and_result(command, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(command, out, "--eval-every", "2") == 0
-    made = {"checkpoint.npz", "config.json", "result.json", "loss.png"}
-    made |= {"attention.png"} if command[1] == "dates" else set()
-    assert {path.name for path in out.iterdir()} == made
+    made = {"checkpoint.npz", "config.json", "result.json"}
+    assert made <= {path.name for path in out.iterdir()}
     config = json.loads((out / "config.json").read_text())
     assert config["recipe"] == command[1]
     assert config["settings"]["steps"] == 6

@@ -9,8 +9,6 @@ from npformer.core.errors import MissingExtraError
 from npformer.recipes._pictures import Attention, draw_attention, draw_loss
 from npformer.recipes._settings import InputError
 
-pytest.importorskip("matplotlib")
-
 PNG = b"\x89PNG"
 
 
