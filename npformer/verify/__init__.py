@@ -4,10 +4,11 @@ In the order of a check: `target` (one view of layers and pairs of functions), `
 analytic gradients, and what is written to or kept), `noise` (what rounding hides),
 `complex_step` and `central_difference` (numeric derivatives), `choice` (which of the two),
 `comparison` (entry by entry), `probes` (all at once), `diagnosis` (what is wrong, in words),
-`report`.
+`blind_spots` (what could not be seen), `report`. `StatefulLayer` brings layers of another style.
 """
 
 from .gradcheck import gradcheck
-from .report import Entry, Finding, GradientReport, Probe
+from .report import Entry, Finding, GradientReport, Probe, Reading
+from .stateful import StatefulLayer
 
-__all__ = ["gradcheck", "GradientReport", "Entry", "Finding", "Probe"]
+__all__ = ["gradcheck", "GradientReport", "Entry", "Reading", "Finding", "Probe", "StatefulLayer"]

@@ -61,17 +61,20 @@ class CentralDifference:
         for step in self._steps:
             try:
                 with np.errstate(all="ignore"):
-                    found = self._richardson(directions, step * length)
+                    found, rounding = self._richardson(directions, step * length)
             except (ValueError, ArithmeticError):  # the step leaves the domain of forward
                 continue
             if best is None or found.bound < best.bound:
                 best = found
-            if best.bound <= _GOOD * best.activity:
-                break
+            if found.bound <= max(_GOOD * found.activity, 2.0 * rounding):
+                break  # good enough, or made worse by smaller steps
         return best or Estimate(np.nan, np.inf, 0.0, kink=True)
 
-    def _richardson(self, directions: Sequence[tuple[Slot, Array]], t: float) -> Estimate:
-        slopes, bends, noise, activity = [], [], 0.0, 0.0
+    def _richardson(
+        self, directions: Sequence[tuple[Slot, Array]], t: float
+    ) -> tuple[Estimate, float]:
+        """Return the estimate, and the part of its bound that rounding has."""
+        slopes, bends, rounding, activity = [], [], 0.0, 0.0
         for step in (t, 2.0 * t, 4.0 * t):
             above, below = self._at(directions, step), self._at(directions, -step)
             terms = self._dy * (above - below) / (2.0 * step)
@@ -79,16 +82,17 @@ class CentralDifference:
             slopes.append(float(np.sum(terms)))
             bends.append(float(bend))
             if step == t:
-                noise = self._noise.of_difference((above != below) | (above != self._y)) / t
+                changed = (above != below) | (above != self._y)
+                rounding = 2.0 * self._noise.of_difference(changed) / t
                 activity = float(np.sum(np.abs(terms)))
         fine = (4.0 * slopes[0] - slopes[1]) / 3.0
         coarse = (4.0 * slopes[1] - slopes[2]) / 3.0
         jump = max(abs(2.0 * bends[0] - bends[1]), abs(2.0 * bends[1] - bends[2]))
-        bound = abs(fine - coarse) + jump + 2.0 * noise
+        bound = abs(fine - coarse) + jump + rounding
         if not np.isfinite(bound):
-            return Estimate(fine, np.inf, activity, kink=True)
-        kink = jump > 8.0 * noise and jump > _KINK * max(abs(fine), activity)
-        return Estimate(fine, bound, activity, kink)
+            return Estimate(fine, np.inf, activity, kink=True), rounding
+        kink = jump > 4.0 * rounding and jump > _KINK * max(abs(fine), activity)
+        return Estimate(fine, bound, activity, kink), rounding
 
     def _at(self, directions: Sequence[tuple[Slot, Array]], t: float) -> Array:
         changed = {

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..core.arrays import Array, describe
+from . import blind_spots
 from .central_difference import CentralDifference
 from .choice import Choice
 from .comparison import (
@@ -12,11 +13,11 @@ from .comparison import (
     compare_directions,
     compare_entries,
     find_wrong_entry,
-    skip_kinks,
+    hear_second_opinion,
 )
 from .conduct import Pass, Watch
 from .diagnosis import Known
-from .draws import as_index, is_constant, moved, one_hot
+from .draws import as_index, one_hot, signs_and_sizes
 from .estimate import Method
 from .judgement import blank_entry, entry_of
 from .noise import Noise
@@ -57,8 +58,9 @@ class Check:
 
     def run(self) -> list[Entry]:
         """Check everything."""
+        self.notes += blind_spots.of_values(self.target, self.settings.move)
         if self.settings.move:
-            self._move()
+            blind_spots.move(self.target, self.rng)
         seen = Watch(self.target, self.rng).watch()
         self.findings = seen.findings
         slots = self.target.slots()
@@ -76,22 +78,10 @@ class Check:
     def _undecided(self, family: str, why: str) -> None:
         self.findings.append(Finding(family, "", why, failed=False, undecided=True))
 
-    def _move(self) -> None:
-        """Leave the initial point, where much cannot be seen."""
-        weights = self.target.weights
-        weights.move_to({weight.name: moved(self.rng, weight.point) for weight in weights.all})
-        for argument in self.target.arguments:
-            if argument.floating and argument.value.size > 1 and is_constant(argument.value):
-                argument.value = moved(self.rng, argument.value)
-                self.notes.append(
-                    f"all entries of {argument.name} are equal, which hides errors; checked at "
-                    f"a random point near it (move=False checks where it is)"
-                )
-
     def _compare(self, seen: Pass, slots: list[Slot]) -> list[Entry]:
         noise = Noise(self.target, slots, seen.y, np.asarray(seen.dy), self.rng)
         central = CentralDifference(self.target, seen.y, seen.dy, noise)
-        choice = Choice(self.target, seen.dy, central, self.settings.method, self.rng)
+        choice = Choice(self.target, seen.dy, central, self.settings.method, noise)
         results: list[Comparison | Entry] = []
         for slot in slots:
             gradient = seen.gradient(self.target, slot)
@@ -102,11 +92,15 @@ class Check:
         comparisons = [result for result in results if isinstance(result, Comparison)]
         known = self._known(seen, comparisons)
         effect = max((c.effect for c in comparisons if not c.is_zero), default=0.0)
-        entries = [r if isinstance(r, Entry) else entry_of(r, known, effect) for r in results]
+        of_central = self.settings.tolerance_for(central.name, noise.single)
+        entries = [
+            r if isinstance(r, Entry) else entry_of(r, known, effect, of_central) for r in results
+        ]
         if len(comparisons) == len(slots):
             self._probe(seen, comparisons, choice, noise)
         self._look_for_vacuity(entries, comparisons)
-        self._say_what_is_hidden(comparisons)
+        self._say_what_directions_hide(comparisons)
+        self.notes += blind_spots.of_shapes(self.target, seen.y.shape)
         return entries
 
     def _probe(
@@ -158,7 +152,9 @@ class Check:
     def _compare_slot(
         self, slot: Slot, gradient: Array, choice: Choice, noise: Noise
     ) -> Comparison | None:
-        method, reason = choice.for_slot(slot)
+        count = self.settings.directions if self.mode == "fast" else 1
+        directions = [signs_and_sizes(self.rng, slot.point.shape) for _ in range(count)]
+        method, reason, reference = choice.for_slot(slot, directions[0])
         if reason:
             self.notes.append(f"{slot.name}: {reason}")
         if method is None:
@@ -166,35 +162,34 @@ class Check:
                 "precision", f"{slot.name}: the complex step was asked for and cannot be trusted"
             )
             return None
-        tolerance = self.settings.tolerance_for(method.name, noise.single)
-        if self.mode == "full":
-            found = compare_entries(slot, gradient, method, tolerance, noise)
-        else:
-            found = self._compare_fast(slot, gradient, method, tolerance, noise, choice)
-        if method is not choice.central and not skip_kinks(found, choice.central):
+        found = self._compare_by(method, slot, gradient, directions, choice, noise)
+        if method is choice.central:
+            return found
+        known = [] if reference is None else [(directions[0], reference)]
+        if not hear_second_opinion(found, choice.central, known):
             self.notes.append(
-                f"{slot.name}: complex step and central difference disagree at a failing entry, "
-                f"so central differences are used"
+                f"{slot.name}: complex step and central difference disagree where the error is "
+                f"largest, so central differences are used"
             )
-            tolerance = self.settings.tolerance_for(choice.central.name, noise.single)
-            found = compare_entries(slot, gradient, choice.central, tolerance, noise)
+            found = self._compare_by(choice.central, slot, gradient, directions, choice, noise)
         return found
 
-    def _compare_fast(
+    def _compare_by(
         self,
+        method: Method,
         slot: Slot,
         gradient: Array,
-        method: Method,
-        tolerance: float,
-        noise: Noise,
+        directions: list[Array],
         choice: Choice,
+        noise: Noise,
     ) -> Comparison:
-        """Compare along directions; where they fail, find entries to blame that are no kinks."""
-        count, smooth, suspect = self.settings.directions, np.ones(slot.point.shape), 0
+        """Compare entries, or directions; where these fail, find entries that are no kinks."""
+        tolerance = self.settings.tolerance_for(method.name, noise.single)
+        if self.mode == "full":
+            return compare_entries(slot, gradient, method, tolerance, noise)
+        smooth, suspect = np.ones(slot.point.shape), 0
         for _ in range(_KINKS_LEFT_OUT):
-            found = compare_directions(
-                slot, gradient, method, tolerance, noise, count, self.rng, smooth
-            )
+            found = compare_directions(slot, gradient, method, tolerance, noise, directions, smooth)
             if not np.any(found.failing):
                 return found
             if slot.point.size <= self.settings.max_entries:
@@ -204,6 +199,7 @@ class Check:
             if not choice.central.along(slot, one_hot(slot.point, suspect)).kink:
                 break
             smooth.flat[suspect] = 0.0
+            directions = [smooth * direction for direction in directions]
         some = self.rng.choice(slot.point.size, min(_SAMPLE, slot.point.size), replace=False)
         places = sorted({suspect, *map(int, some)})
         entries = compare_entries(slot, gradient, method, tolerance, noise, places)
@@ -224,7 +220,7 @@ class Check:
         if zero:
             self.notes.append(f"zero but for rounding, as it should be: {', '.join(zero)}")
 
-    def _say_what_is_hidden(self, comparisons: list[Comparison]) -> None:
+    def _say_what_directions_hide(self, comparisons: list[Comparison]) -> None:
         along = [c for c in comparisons if c.places is None and not c.is_zero]
         if along:
             worst = max(along, key=lambda c: c.detectable)
@@ -232,14 +228,4 @@ class Check:
                 f"each direction weighs every entry by at least 1/2, so one wrong entry is not "
                 f"missed if it is off by {worst.detectable:.0e} of its tensor's root mean square "
                 f"or more (in {worst.slot.name}; in others by less)"
-            )
-        batches = {
-            argument.value.shape[0]
-            for argument in self.target.arguments
-            if argument.value is not None and argument.value.ndim > 1
-        }
-        if batches == {1}:
-            self.notes.append(
-                "the first axis of every input has length 1: a wrong sum over it, or a division "
-                "by it, cannot be seen"
             )

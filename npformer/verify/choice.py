@@ -6,16 +6,24 @@ central differences are left.
 """
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.arrays import Array
 from .central_difference import CentralDifference
 from .complex_step import ComplexStep
-from .draws import signs_and_sizes
 from .estimate import Estimate, Method
+from .noise import Noise
 from .target import Slot, Target
+
+
+class Chosen(NamedTuple):
+    """The method for one slot, and how that came about."""
+
+    method: Method | None  # None where the complex step was asked for and cannot be trusted
+    reason: str  # why it is not the complex step; empty if it is, or was not asked for
+    reference: Estimate | None  # the central difference along the direction of the trial
 
 
 class Choice:
@@ -29,37 +37,29 @@ class Choice:
     central : CentralDifference
     method : {"auto", "complex", "central"}
         What the caller asked for.
-    rng : numpy.random.Generator
+    noise : Noise
+        Within which the two methods may differ.
     """
 
     def __init__(
-        self,
-        target: Target,
-        dy: Any,
-        central: CentralDifference,
-        method: str,
-        rng: np.random.Generator,
+        self, target: Target, dy: Any, central: CentralDifference, method: str, noise: Noise
     ) -> None:
         self.central = central
         self._asked = method
-        self._rng = rng
+        self._noise = noise
         self._complex = [ComplexStep(target, dy, everything) for everything in (False, True)]
 
-    def for_slot(self, slot: Slot) -> tuple[Method | None, str]:
-        """Return the method, and why it is not the complex step where it is not.
-
-        The method is None where the complex step was asked for and cannot be trusted.
-        """
+    def for_slot(self, slot: Slot, direction: Array) -> Chosen:
+        """Choose by a trial along `direction`."""
         if self._asked == "central" or slot.point.size == 0:
-            return self.central, ""
-        direction = signs_and_sizes(self._rng, slot.point.shape)
+            return Chosen(self.central, "", None)
         reference = self.central.along(slot, direction)
         reason = ""
         for method in self._complex:
             reason = self._distrust(method, slot, direction, reference)
             if not reason:
-                return method, ""
-        return (None if self._asked == "complex" else self.central), reason
+                return Chosen(method, "", reference)
+        return Chosen(None if self._asked == "complex" else self.central, reason, reference)
 
     def shared(self, names: set[str]) -> Method:
         """Return a method for a direction through all slots, given those that each one uses."""
@@ -76,11 +76,9 @@ class Choice:
         except Exception as error:  # whatever a function does that has never seen complex input
             line = (str(error).splitlines() or [""])[0]
             return f"forward does not take complex numbers ({type(error).__name__}: {line})"
-        if reference.kink:  # nothing to compare with; single entries decide
-            return ""
-        allowed = 10.0 * reference.bound + 1e-9 * max(found.activity, reference.activity)
-        if abs(found.value - reference.value) <= allowed:
-            return ""
+        noise = self._noise.of_gradient(slot, found.activity)
+        if not reference.contradicts(found.value, found.activity, noise):
+            return ""  # at a kink there is nothing to compare with; single entries decide
         if found.activity == 0.0:
             return "forward loses the imaginary part of a complex number"
         return (

@@ -5,7 +5,8 @@ An entry passes where  |a - n| <= tolerance (|a| + |n|) + noise,  which is the s
     error = |a - n| / (|a| + |n| + floor) <= tolerance,     floor = noise / tolerance
 
 so that an entry that is zero but for rounding raises no alarm, and yet no fixed absolute
-tolerance lets through what is small.
+tolerance lets through what is small. Where the complex step was compared, a central difference
+is taken as well where the error is largest: the report has both.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from .estimate import Estimate, Method
 from .noise import Noise
 from .target import Slot
 
-_AGREEMENT = 0.1  # relative difference below which two small derivatives are not noise
+_AGREEMENT = 0.05  # relative difference below which two small derivatives are not noise
 _EXAMINED = 32  # failing entries that are looked at for a kink before the others are believed
 
 
@@ -33,6 +34,7 @@ class Comparison:
     method: str
     tolerance: float
     places: Array | None  # flat indices; None for directions
+    directions: Sequence[Array]  # where there are no places
     analytic: Array  # (m,)
     numeric: Array  # (m,)
     bound: Array  # (m,) the numeric method's own error
@@ -40,6 +42,7 @@ class Comparison:
     scale: float  # largest sum of absolute terms
     noise: float  # of rounding, in any entry
     excluded: Array | float = 1.0  # 0 at entries that directions leave out
+    second: Estimate | None = None  # the central difference where the error is largest
 
     @property
     def allowed(self) -> Array:
@@ -49,11 +52,21 @@ class Comparison:
     @property
     def errors(self) -> Array:
         """Relative errors (m,); 0 at kinks, infinite where a derivative is not finite."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            size = np.abs(self.analytic) + np.abs(self.numeric)
-            error = np.abs(self.analytic - self.numeric) / (size + self.allowed / self.tolerance)
-        error = np.where(np.isfinite(self.analytic) & np.isfinite(self.numeric), error, np.inf)
+        error = relative_error(self.analytic, self.numeric, self.allowed / self.tolerance)
         return np.asarray(np.where(self.kink, 0.0, error))
+
+    @property
+    def worst(self) -> int:
+        """Which of them has the largest error; of equal ones, the largest value."""
+        with np.errstate(invalid="ignore"):
+            apart = np.where(self.kink, -1.0, np.abs(self.analytic - self.numeric))
+        return int(np.lexsort((np.abs(self.numeric), apart, self.errors))[-1])
+
+    def direction(self, which: int) -> Array:
+        """Return the direction of one of the derivatives."""
+        if self.places is None:
+            return self.directions[which]
+        return one_hot(self.slot.point, int(self.places[which]))
 
     @property
     def failing(self) -> Array:
@@ -128,6 +141,14 @@ class Comparison:
         return min(float(np.median(self.allowed[use])) / largest, self.disagreement)
 
 
+def relative_error(analytic: Array | float, numeric: Array | float, floor: Array | float) -> Array:
+    """Return |a - n| / (|a| + |n| + floor); infinite where a derivative is not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart, size = np.abs(analytic - numeric), np.abs(analytic) + np.abs(numeric) + floor
+        error = np.divide(apart, size, out=np.zeros(np.shape(apart)), where=apart != 0)
+    return np.asarray(np.where(np.isfinite(analytic) & np.isfinite(numeric), error, np.inf))
+
+
 def compare_entries(
     slot: Slot,
     gradient: Array,
@@ -151,16 +172,14 @@ def compare_directions(
     method: Method,
     tolerance: float,
     noise: Noise,
-    count: int,
-    rng: np.random.Generator,
+    directions: Sequence[Array],
     smooth: Array,
 ) -> Comparison:
-    """Differentiate along `count` random directions through the entries where `smooth` is 1."""
-    directions = [smooth * signs_and_sizes(rng, slot.point.shape) for _ in range(count)]
+    """Differentiate along directions; where `smooth` is 0, these are 0 as well."""
     estimates = [method.along(slot, direction) for direction in directions]
     found = _collect(slot, gradient, method, tolerance, noise, estimates)
     products = [gradient * direction for direction in directions]
-    found.excluded = smooth
+    found.directions, found.excluded = directions, smooth
     found.analytic = np.array([np.sum(product, dtype=np.float64) for product in products])
     spread = max((float(np.sqrt(np.sum(p * p, dtype=np.float64))) for p in products), default=0.0)
     if np.isfinite(spread):
@@ -168,27 +187,35 @@ def compare_directions(
     return found
 
 
-def skip_kinks(comparison: Comparison, central: CentralDifference) -> bool:
-    """Look at the worst failing entries for kinks, and leave those out.
+def hear_second_opinion(
+    comparison: Comparison, central: CentralDifference, known: Sequence[tuple[Array, Estimate]]
+) -> bool:
+    """Take a central difference where the error is largest; leave out failing entries at a kink.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Its `second` is set, and its `kink` where there is one.
+    central : CentralDifference
+    known : list of (ndarray, Estimate)
+        Directions along which central differences were taken before.
 
     Returns
     -------
     bool
-        False if central differences contradict the method at an entry, so that it cannot be
-        trusted here.
+        False if the central difference contradicts the method, which is not to be trusted then.
     """
-    if comparison.places is None:
-        return True
-    for _ in range(max(_EXAMINED, comparison.places.size // 2 + 1)):
-        if not np.any(comparison.failing):
+    for _ in range(max(_EXAMINED, comparison.kink.size // 2 + 1)):
+        worst = comparison.worst
+        if comparison.kink[worst]:
             break
-        worst = int(np.argmax(comparison.errors))
-        slot = comparison.slot
-        found = central.along(slot, one_hot(slot.point, int(comparison.places[worst])))
-        if not found.kink:
-            numeric = comparison.numeric[worst]
-            allowed = 10.0 * found.bound + 1e-9 * max(found.activity, abs(numeric))
-            return bool(abs(found.value - numeric) <= allowed)
+        direction = comparison.direction(worst)
+        before = [estimate for tried, estimate in known if tried is direction]
+        found = before[0] if before else central.along(comparison.slot, direction)
+        comparison.second = found
+        if not (found.kink and comparison.places is not None and comparison.failing[worst]):
+            numeric = float(comparison.numeric[worst])
+            return not found.contradicts(numeric, abs(numeric), comparison.noise)
         comparison.kink[worst] = True
     return True
 
@@ -239,6 +266,7 @@ def _collect(
         method=method.name,
         tolerance=tolerance,
         places=None,
+        directions=(),
         analytic=np.zeros(len(estimates)),
         numeric=np.array([e.value for e in estimates], np.float64),
         bound=np.array([e.bound for e in estimates], np.float64),

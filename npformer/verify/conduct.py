@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..core.arrays import Array
+from .arguments import Misfit, as_list, count_given
 from .draws import cotangent, moved, signs_and_sizes
-from .matching import Misfit, as_list, count_given
 from .report import Finding
 from .snapshot import Snapshot, same_bits, share_memory
 from .target import Slot, Target

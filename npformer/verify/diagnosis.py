@@ -51,7 +51,7 @@ def diagnose(found: Comparison, known: Known) -> Diagnosis:
     case = _Case(found, known)
     tests: list[Callable[[_Case], Diagnosis | None]] = [_not_finite, _zero, _factor, _one_index]
     if case.whole:
-        tests += [_permuted, _exchanged, _reduced, _one_slice, _scaled_by_array]
+        tests += [_permuted, _exchanged, _reduced, _mask, _one_slice, _scaled_by_array]
         tests += [_varying_factor, _missing_term]
     tests += [_single_precision]
     for test in tests:
@@ -96,9 +96,10 @@ def _not_finite(case: _Case) -> Diagnosis | None:
 
 
 def _zero(case: _Case) -> Diagnosis | None:
-    if np.any(case.a):
+    if np.any(np.abs(case.a) > case.found.noise):
         return None
-    return "zero", "backward gives exactly zero: its gradient is forgotten or written elsewhere"
+    how = "zero but for rounding" if np.any(case.a) else "exactly zero"
+    return "zero", f"backward gives {how}: its gradient is forgotten or written elsewhere"
 
 
 def _factor(case: _Case) -> Diagnosis | None:
@@ -152,6 +153,22 @@ def _reduced(case: _Case) -> Diagnosis | None:
                 why = f"it is the {what} over axis {axis} of the true gradient, repeated along it"
                 return "reduction", why
     return None
+
+
+def _mask(case: _Case) -> Diagnosis | None:
+    """Zero where it should not be, or the other way round, and right elsewhere."""
+    absent, due = case.a == 0, np.abs(case.n) > case.found.noise
+    if np.any(case.failing & due & ~absent) or not np.any(due & ~case.failing):
+        return None
+    for axis in range(case.failing.ndim):  # whole slices are better called so
+        others = tuple(i for i in range(case.failing.ndim) if i != axis)
+        if np.all(np.any(case.failing, others) == np.all(case.failing | ~due, others)):
+            return None
+    extra, lost = int(np.sum(case.failing & ~due)), int(np.sum(case.failing & due))
+    return "mask", (
+        f"it is right but for {extra} entries that should be zero and {lost} that should not: a "
+        f"mask or gate is missing, or is not the one of the forward pass"
+    )
 
 
 def _one_slice(case: _Case) -> Diagnosis | None:
@@ -223,7 +240,7 @@ def _single_precision(case: _Case) -> Diagnosis | None:
     size = float(np.linalg.norm(case.n)) or 1.0
     off = float(np.linalg.norm(case.a - case.n)) / size
     rounded = np.asarray(case.a, np.float64).astype(np.float32).astype(np.float64)
-    if np.array_equal(rounded, case.a):
+    if off < 1e-5 and np.array_equal(rounded, case.a):
         return "precision", "its values are float32 numbers: a part of backward is in float32"
     if 1e-10 < off < 1e-5 and int(np.sum(case.failing)) > 1:
         return "precision", f"it is off by {off:.1g}, as after a computation in float32"

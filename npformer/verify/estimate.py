@@ -15,6 +15,19 @@ class Estimate(NamedTuple):
     activity: float  # sum of |dy_k dy_k/dx|: how large the terms are that may cancel in `value`
     kink: bool  # the derivatives of both sides differ, so there is none
 
+    def contradicts(self, value: float, activity: float, noise: float) -> bool:
+        """Say whether another method's `value` lies outside of all that this one allows for.
+
+        Parameters
+        ----------
+        value, activity : float
+            As the other method found them.
+        noise : float
+            What rounding alone may make of a derivative that is zero.
+        """
+        allowed = 10.0 * self.bound + 1e-9 * max(activity, self.activity) + noise
+        return not self.kink and not abs(self.value - value) <= allowed
+
 
 class Method(Protocol):
     """A way to take a directional derivative."""

@@ -1,19 +1,21 @@
 """From a comparison to an entry of the report: passed, failed, zero, or not to be decided."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from .comparison import Comparison
+from .comparison import Comparison, relative_error
+from .complex_step import ComplexStep
 from .diagnosis import Known, diagnose
 from .draws import as_index
-from .report import Entry
+from .report import Entry, Reading
 from .target import Slot
 
 _TOO_COARSE = 0.05  # a relative error below which nothing would be seen: too little precision
 
 
-def entry_of(found: Comparison, known: Known, effect: float) -> Entry:
+def entry_of(found: Comparison, known: Known, effect: float, second_tolerance: float) -> Entry:
     """Judge a comparison.
 
     Parameters
@@ -23,29 +25,45 @@ def entry_of(found: Comparison, known: Known, effect: float) -> Entry:
         For the diagnosis, should it fail.
     effect : float
         The largest effect on the output that any slot has; 0 if none has one.
+    second_tolerance : float
+        By which the errors of central differences are measured.
     """
     verdict, family, why = _judge(found, known, effect)
-    compared = int(np.sum(~found.kink))
-    worst = int(np.argmax(found.errors)) if compared else 0
-    index = None
-    if compared and found.places is not None:
-        index = as_index(int(found.places[worst]), found.slot.point.shape)
-    return Entry(
-        name=found.slot.name,
-        kind=found.slot.kind,
-        shape=found.slot.point.shape,
-        method=found.method,
+    slot, compared = found.slot, int(np.sum(~found.kink))
+    judged = Entry(
+        name=slot.name,
+        kind=slot.kind,
+        shape=slot.point.shape,
         verdict=verdict,
-        worst_error=float(found.errors[worst]) if compared else 0.0,
-        worst_index=index,
-        analytic=float(found.analytic[worst]) if compared else math.nan,
-        numeric=float(found.numeric[worst]) if compared else math.nan,
-        bound=float(found.allowed[worst]) if compared else math.nan,
+        method=found.method,
         tolerance=found.tolerance,
         checked=compared,
         skipped=int(np.sum(found.kink)),
         family=family,
         diagnosis=why,
+    )
+    if not compared:
+        return judged
+    worst = found.worst
+    analytic, numeric = float(found.analytic[worst]), float(found.numeric[worst])
+    error = 0.0 if verdict == "zero" else float(found.errors[worst])
+    first, second = Reading(numeric, float(found.bound[worst]), error), None
+    if found.second is not None:
+        value, bound = found.second.value, found.second.bound
+        floor = (found.noise + bound) / second_tolerance
+        error = 0.0 if verdict == "zero" else float(relative_error(analytic, value, floor))
+        second = Reading(value, bound, error)
+    exact = found.method == ComplexStep.name
+    at = None if found.places is None else as_index(int(found.places[worst]), slot.point.shape)
+    return replace(
+        judged,
+        worst_error=first.error,
+        worst_index=at,
+        analytic=analytic,
+        numeric=numeric,
+        bound=float(found.allowed[worst]),
+        complex_step=first if exact else None,
+        central_difference=second if exact else first,
     )
 
 
@@ -55,16 +73,8 @@ def blank_entry(slot: Slot, verdict: str, family: str = "", diagnosis: str = "")
         name=slot.name,
         kind=slot.kind,
         shape=slot.point.shape,
-        method="",
         verdict=verdict,
         worst_error=math.inf if verdict == "fail" else 0.0,
-        worst_index=None,
-        analytic=math.nan,
-        numeric=math.nan,
-        bound=math.nan,
-        tolerance=math.nan,
-        checked=0,
-        skipped=0,
         family=family,
         diagnosis=diagnosis,
     )

@@ -1,12 +1,31 @@
 """What a check found: a verdict, an entry for each tensor, findings of conduct, and notes."""
 
 import json
-import textwrap
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.errors import GradientError
+from .table import text_of
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One method's derivative at the place where an entry's error is largest.
+
+    Attributes
+    ----------
+    value : float
+    bound : float
+        The method's estimate of its own error; 0 for the complex step.
+    error : float
+        |a - value| / (|a| + |value| + floor), with the floor that this method has.
+    """
+
+    value: float
+    bound: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -19,12 +38,13 @@ class Entry:
         The argument's name in the signature, or the parameter's dotted name.
     kind : {"input", "parameter"}
     shape : tuple of int
-    method : str
-        ``"complex step"`` or ``"central difference"``.
     verdict : {"pass", "zero", "fail", "inconclusive"}
         ``"zero"``: both gradients are zero but for rounding.
+    method : str
+        ``"complex step"`` or ``"central difference"``: which one the verdict rests on.
     worst_error : float
-        Largest |a - n| / (|a| + |n| + floor).
+        Largest |a - n| / (|a| + |n| + floor); 0 if the verdict is ``"zero"``, for rounding is
+        not compared with rounding.
     worst_index : tuple of int or None
         Where; None along a direction, or where nothing could be compared.
     analytic, numeric : float
@@ -39,23 +59,27 @@ class Entry:
         The kind of error in one or two words, such as ``"sign"``; empty if there is none.
     diagnosis : str
         What is wrong, in words; empty if nothing is.
+    complex_step, central_difference : Reading or None
+        What each method found there; None where it was not taken, or cannot be trusted.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
-    method: str
     verdict: str
-    worst_error: float
-    worst_index: tuple[int, ...] | None
-    analytic: float
-    numeric: float
-    bound: float
-    tolerance: float
-    checked: int
-    skipped: int
+    method: str = ""
+    worst_error: float = 0.0
+    worst_index: tuple[int, ...] | None = None
+    analytic: float = math.nan
+    numeric: float = math.nan
+    bound: float = math.nan
+    tolerance: float = math.nan
+    checked: int = 0
+    skipped: int = 0
     family: str = ""
     diagnosis: str = ""
+    complex_step: Reading | None = None
+    central_difference: Reading | None = None
 
 
 @dataclass(frozen=True)
@@ -183,96 +207,12 @@ class GradientReport:
         return json.dumps(_finite(self.to_dict()), indent=indent, allow_nan=False)
 
     def __str__(self) -> str:
-        lines = [self._headline(), ""]
-        lines += [f"  {line}".rstrip() for line in _table(self.entries)]
-        wrong = [e for e in self.entries if e.diagnosis]
-        lines += ["", *(f"  {e.verdict}: {e.name}: {e.diagnosis}" for e in wrong)] if wrong else []
-        if self.findings:
-            lines += ["", *(f"  {_mark(f)}: {_about(f)}{f.message}" for f in self.findings)]
-        if self.probes:
-            lines += [
-                "",
-                *(f"  {p.name} {p.verdict}: {p.meaning}" for p in self.probes),
-            ]
-        if self.notes:
-            lines += ["", *(f"  note: {note}" for note in self.notes)]
-        return "\n".join(wrapped for line in lines for wrapped in _wrap(line))
-
-    def _headline(self) -> str:
-        how = "every entry" if self.mode == "full" else "random directions"
-        return (
-            f"gradcheck {self.target}: {self.verdict.upper()}  ({how}, {self.evaluations} "
-            f"evaluations, {self.seconds:.2f} s, seed {self.seed})"
-        )
-
-
-_WIDTH = 100
-_SENTENCES = ("  fail: ", "  inconclusive: ", "  note: ")
-_HEADER = (
-    "tensor",
-    "shape",
-    "method",
-    "checked",
-    "worst error",
-    "at",
-    "analytic",
-    "numeric",
-    "verdict",
-)
-_RIGHT = frozenset({"checked", "worst error", "analytic", "numeric"})
-
-
-def _table(entries: tuple[Entry, ...]) -> list[str]:
-    rows = [_HEADER, *(_row(entry) for entry in entries)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
-    right = [title in _RIGHT for title in _HEADER]
-    return [
-        "  ".join(
-            cell.rjust(width) if is_right else cell.ljust(width)
-            for cell, width, is_right in zip(row, widths, right, strict=True)
-        )
-        for row in rows
-    ]
-
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    at = "" if entry.worst_index is None else str(list(entry.worst_index))
-    compared = entry.checked > 0
-    return (
-        entry.name,
-        str(entry.shape),
-        entry.method.partition(" ")[0] if compared or entry.skipped else "",
-        f"{entry.checked} of {entry.checked + entry.skipped}"
-        if entry.skipped
-        else str(entry.checked),
-        f"{entry.worst_error:.1e}" if compared else "",
-        at,
-        f"{entry.analytic:+.6e}" if compared else "",
-        f"{entry.numeric:+.6e}" if compared else "",
-        entry.verdict,
-    )
-
-
-def _wrap(line: str) -> list[str]:
-    """Break sentences at the width of the page; rows of the table keep their one line."""
-    if len(line) <= _WIDTH or not line.startswith(_SENTENCES):
-        return [line]
-    return textwrap.wrap(line, _WIDTH, subsequent_indent="      ", break_long_words=False)
-
-
-def _mark(finding: Finding) -> str:
-    if finding.undecided:
-        return "inconclusive"
-    return "fail" if finding.failed else "note"
-
-
-def _about(finding: Finding) -> str:
-    return f"{finding.subject}: " if finding.subject else ""
+        return text_of(self)
 
 
 def _finite(value: Any) -> Any:
     """Replace what JSON has no number for."""
-    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}

@@ -19,10 +19,10 @@ from numpy.typing import DTypeLike
 
 from ..core.arrays import Array, describe
 from ..core.layer import Layer
-from .arguments import arguments_of
+from .arguments import arguments_of, match
 from .draws import length_scale
-from .matching import match
 from .parameters import Weights
+from .stateful import StatefulLayer
 
 
 @dataclass
@@ -231,7 +231,7 @@ def _callables(target: Any) -> tuple[Callable[..., Any], Callable[..., Any], Any
 
 def _name(target: Any, forward: Callable[..., Any]) -> str:
     if not isinstance(target, tuple):
-        return type(target).__name__
+        return type(target.layer if isinstance(target, StatefulLayer) else target).__name__
     while hasattr(forward, "func"):  # functools.partial
         forward = forward.func
     name = getattr(forward, "__name__", type(forward).__name__)

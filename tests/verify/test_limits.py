@@ -199,7 +199,7 @@ def test_a_big_target_is_checked_along_directions_and_the_wrong_entry_found():
     report = gradcheck((F.linear, F.linear_backward), x, weight)
     assert report.ok
     assert report.mode == "fast"
-    assert report.evaluations < 50
+    assert report.evaluations < 60
     report = gradcheck((F.linear, wrong), x, weight)
     assert report.families == {"one index"}
     assert report.entries[1].worst_index == (17, 31)
@@ -235,4 +235,4 @@ def test_a_complex_step_that_is_wrong_at_one_small_entry_is_found_out():
     report = gradcheck((forward, lambda dy, t: dy * weight * (1 - t * t)), X)
     assert report.ok, report
     assert report.entries[0].method == "central difference"
-    assert any("disagree at a failing entry" in note for note in report.notes)
+    assert any("disagree where the error is largest" in note for note in report.notes)

@@ -1,0 +1,147 @@
+"""How far `npformer.gradcheck` can be relied on: no false alarm, no miss, the right diagnosis.
+
+    python benchmarks/gradcheck_reliability.py [--seeds 200]
+
+False alarms: every example of the catalogue with fresh inputs, weights and directions for each
+seed, by each way of checking. Misses: every wrong gradient of tests/verify, at a tenth of the
+seeds. Exit status 0 means that there was nothing to complain of.
+"""
+
+import argparse
+import collections
+import math
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import numpy as np
+from verify.wrong_gradients import NAMES, WRONG, anywhere, check
+
+from npformer import catalogue, gradcheck
+
+# way: (share of the seeds, dtype, options of gradcheck)
+WAYS = {
+    "every entry": (1.0, np.float64, {}),
+    "random directions": (0.25, np.float64, {"mode": "fast"}),
+    "central differences": (0.1, np.float64, {"method": "central", "mode": "fast"}),
+    "central, every entry": (0.05, np.float64, {"method": "central"}),
+    "float32": (0.1, np.float32, {}),
+}
+
+COLUMNS = (
+    *("seeds", "checks", "tensors"),
+    *("false alarms", "inconclusive", "misses", "wrong family"),
+)
+
+
+class Tally:
+    """What one seed gave, or several."""
+
+    def __init__(self):
+        self.counts = collections.Counter()
+        self.complaints = collections.Counter()
+        self.exact, self.within = 0.0, 0.0  # worst complex step; worst central against its bound
+        self.seconds = 0.0
+
+    def add(self, other):
+        """Join what another seed gave."""
+        self.counts += other.counts
+        self.complaints += other.complaints
+        self.exact = max(self.exact, other.exact)
+        self.within = max(self.within, other.within)
+        self.seconds += other.seconds
+
+    def note(self, what, name, report):
+        """Count a fault, and keep what is needed to see it again."""
+        self.counts[what] += 1
+        why = ", ".join(sorted(report.families))
+        self.complaints[f"{what}: {name} ({report.verdict}: {why}; seed {report.seed})"] += 1
+
+
+def right(way, seed):
+    """Check every example of the catalogue: whatever is not a pass is a fault."""
+    _, dtype, options = WAYS[way]
+    tally, start = Tally(), time.perf_counter()
+    for example in catalogue.examples(seed, dtype):
+        report = gradcheck(
+            example.target,
+            *example.inputs,
+            options=example.options,
+            run=example.run(),
+            seed=seed,
+            **options,
+        )
+        tally.counts["checks"] += 1
+        if report.verdict == "fail":
+            tally.note("false alarm", example.name, report)
+        elif not report.ok:
+            tally.note("inconclusive", example.name, report)
+        for entry in report.entries:
+            tally.counts["tensors"] += 1
+            if entry.complex_step is not None:
+                tally.exact = max(tally.exact, entry.complex_step.error)
+            tally.within = max(tally.within, central_against_bound(entry))
+    tally.seconds = time.perf_counter() - start
+    return tally
+
+
+def central_against_bound(entry):
+    """Return the error of a central difference, relative to what it said of itself."""
+    central, best = entry.central_difference, entry.complex_step
+    if central is None or not math.isfinite(central.bound) or central.bound == 0.0:
+        return 0.0
+    truth = entry.analytic if best is None else best.value
+    return abs(central.value - truth) / central.bound
+
+
+def wrong(_, seed):
+    """Check every wrong gradient: whatever is not refused, or not by its name, is a fault."""
+    tally, start = Tally(), time.perf_counter()
+    cases = [*WRONG.items(), *((f"{name}, spoilt", anywhere(name, seed)) for name in NAMES)]
+    for name, case in cases:
+        report = check(case, seed, wrong=True)
+        tally.counts["checks"] += 1
+        tally.counts["tensors"] += len(report.entries)
+        if report.verdict != "fail":
+            tally.note("miss", name, report)
+        elif not report.families & case.families:
+            tally.note("wrong family", name, report)
+        if name in WRONG and not check(case, seed, wrong=False).ok:
+            tally.note("false alarm", name, check(case, seed, wrong=False))
+    tally.seconds = time.perf_counter() - start
+    return tally
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    jobs = {way: (right, math.ceil(share * arguments.seeds)) for way, (share, *_) in WAYS.items()}
+    jobs["wrong gradients"] = wrong, math.ceil(arguments.seeds / 10)
+    columns = "".join(f"{column:>13}" for column in COLUMNS)
+    print(f"{'':22}{columns}  complex step  central/bound     time")
+    complaints, start = collections.Counter(), time.perf_counter()
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for way, (job, seeds) in jobs.items():
+            total = Tally()
+            for tally in pool.map(job, [way] * seeds, range(seeds)):
+                total.add(tally)
+            kinds = ("checks", "tensors", "false alarm", "inconclusive", "miss", "wrong family")
+            counts = "".join(f"{total.counts[kind]:13}" for kind in kinds)
+            found = f"{total.exact:14.1e}{total.within:15.2f}" if job is right else " " * 29
+            print(f"{way:22}{seeds:13}{counts}{found}{total.seconds:7.0f} s", flush=True)
+            complaints += total.complaints
+    for complaint, times in sorted(complaints.items()):
+        print(f"{times:4}  {complaint}")
+    print(f"{time.perf_counter() - start:.0f} s; time in the table is that of all workers together")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

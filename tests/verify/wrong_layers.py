@@ -1,0 +1,400 @@
+"""Wrong gradients of layers: in what they do themselves, and in how they use their parts."""
+
+import numpy as np
+from verify.cases import Case, method, of_catalogue, parameter, right
+
+import npformer.functional as F
+from npformer import Layer, Parameter
+from npformer.catalogue import Example
+
+LAYERS = {}
+
+
+def case(name, which, spoil, *families):
+    subject = name.partition(":")[0]
+    example = which
+    if isinstance(which, str):
+        example = of_catalogue(f"{subject} [{which}]" if which else subject)
+    LAYERS[name] = Case(example, spoil, frozenset(families))
+
+
+def exchanging(first, second):
+    """Let backward find two parts of a layer in each other's place."""
+
+    def wrong(layer, dy, saved):
+        a, b = getattr(layer, first), getattr(layer, second)
+        setattr(layer, first, b)
+        setattr(layer, second, a)
+        try:
+            return right(layer, dy, saved)
+        finally:
+            setattr(layer, first, a)
+            setattr(layer, second, b)
+
+    return method(wrong)
+
+
+# --- layers of one operation
+
+
+def _overwrites(layer, dy, saved):
+    layer.weight.grad[...] = 0
+    return right(layer, dy, saved)
+
+
+def _replaces(layer, dy, saved):
+    layer.weight.grad = np.zeros_like(layer.weight.value)
+    return right(layer, dy, saved)
+
+
+def _adds_twice(layer, dy, saved):
+    layer.weight.grad *= 2
+    return right(layer, dy, saved)
+
+
+def _exchanged(layer, dy, saved):
+    dx, dweight, dbias = F.layer_norm_backward(dy, saved)
+    layer.weight.add_grad(dbias)
+    layer.bias.add_grad(dweight)
+    return dx
+
+
+def _unweighted(layer, dy, saved):
+    return right(layer, dy, saved) / layer.weight.value
+
+
+case("Linear: gradient overwritten", "", method(_overwrites), "not accumulated")
+case("Linear: gradient replaced", "no bias", method(_replaces), "not accumulated")
+case("Linear: bias a mean", "", parameter("bias", lambda g: g / 6), "factor")
+case("Linear: weight's sign", "", parameter("weight", lambda g: -g), "sign")
+case("Embedding: gradient overwritten", "", method(_overwrites), "not accumulated")
+case("Embedding: rows off by one", "", parameter("weight", lambda g: np.roll(g, 1, 0)), "permuted")
+case("LayerNorm: what was there counted twice", "", method(_adds_twice), "not accumulated")
+case("LayerNorm: weight and bias exchanged", "", method(_exchanged), "exchanged")
+case("LayerNorm: mean over the batch", "no bias", parameter("weight", lambda g: g / 2), "factor")
+case("RMSNorm: gradient replaced", "", method(_replaces), "not accumulated")
+case("RMSNorm: no weight in dx", "", method(_unweighted), "missing factor")
+
+
+def _another_mask(layer, dy, saved):
+    return right(layer, dy, saved._replace(keep=np.roll(saved.keep, 1)))
+
+
+def _no_mask(layer, dy, saved):
+    return dy * saved.scale
+
+
+case("Dropout: another mask", "", method(_another_mask), "mask")
+case("Dropout: no mask", "", method(_no_mask), "mask")
+case("Dropout: no scale", "", method(lambda layer, dy, s: dy * s.keep), "factor")
+case("Dropout: dy handed on", "no generator", method(lambda *a: a[1], ours=True), "aliased")
+
+# --- positions
+
+
+def _first_of_the_batch(layer, dy, saved):
+    layer.weight.add_grad(F.embedding_backward(dy[0], saved.embedding))
+    return dy.copy()
+
+
+def _positions_from_zero(layer, dy, saved):
+    layer.weight.grad[: dy.shape[1]] += np.sum(dy, axis=0)
+    return dy.copy()
+
+
+handed_on = method(lambda layer, dy, saved: dy, ours=True)
+case("SinusoidalPositionalEncoding: dy handed on", "", handed_on, "aliased")
+case(
+    "SinusoidalPositionalEncoding: scaled",
+    "",
+    method(lambda layer, dy, saved: dy * 2.0),
+    "factor",
+)
+case(
+    "LearnedPositionalEncoding: the first of the batch",
+    "",
+    method(_first_of_the_batch),
+    "missing term",
+    "unrelated",
+)
+case(
+    "LearnedPositionalEncoding: a mean over the batch",
+    "",
+    parameter("weight", lambda g: g / 2),
+    "factor",
+)
+case(
+    "LearnedPositionalEncoding: positions forgotten",
+    "positions given",
+    method(_positions_from_zero),
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+
+# --- feed-forward
+
+
+def _no_dropout(layer, dy, saved):
+    return right(layer, dy, saved._replace(dropout=saved.dropout._replace(keep=None)))
+
+
+def _value_path_alone(layer, dy, saved):
+    """The gate's own gradients, but nothing of them in dx."""
+    dg = layer.down.backward(dy, saved.down)
+    dg = layer.dropout.backward(dg, saved.dropout)
+    da, dh = F.swiglu_backward(dg, saved.activation)
+    layer.gate.backward(da, saved.gate)
+    return layer.up.backward(dh, saved.up)
+
+
+def _no_activation(layer, dy, saved):
+    return layer.up.backward(layer.down.backward(dy, saved.down), saved.up)
+
+
+def _width_for_width(layer, dy, saved):
+    """As if a mean over d_model had been one over d_ff."""
+    return right(layer, dy, saved) * 6 / 4
+
+
+case("FeedForward: slope forgotten", "relu", method(_no_activation), "missing term", "unrelated")
+case("FeedForward: dropout forgotten", "gelu", method(_no_dropout), "missing term", "unrelated")
+case("FeedForward: the gate's dx dropped", "swiglu", method(_value_path_alone), "missing term")
+case(
+    "FeedForward: up and gate exchanged",
+    "swiglu",
+    exchanging("up", "gate"),
+    "exchanged",
+    "missing term",
+    "unrelated",
+)
+case("FeedForward: d_ff for d_model", "silu", method(_width_for_width), "factor")
+case(
+    "FeedForward: a weight inside overwritten",
+    "gelu_tanh",
+    method(_overwrites, "down"),
+    "not accumulated",
+)
+
+# --- multi-head attention
+
+
+def _dx_of_queries_alone(layer, dy, saved):
+    return right(layer, dy, saved._replace(to_itself=False))[0], None
+
+
+def _attention_of(change):
+    """Changes to what attention saved, before the right backward."""
+
+    def wrong(layer, dy, saved):
+        return right(layer, dy, saved._replace(attention=change(saved.attention)))
+
+    return method(wrong)
+
+
+def _heads_cut_without_turning(layer, dy, saved):
+    cut = type(layer)._cut
+    type(layer)._cut = lambda self, x, heads: x.reshape(*x.shape[:-2], heads, x.shape[-2], -1)
+    try:
+        return right(layer, dy, saved)
+    finally:
+        type(layer)._cut = cut
+
+
+def _first_head_of_a_group(layer, dy, saved):
+    s = saved.attention
+    copies = [np.repeat(x, 2, axis=-3) for x in (s.k, s.v)]
+    return right(layer, dy, saved._replace(attention=s._replace(k=copies[0], v=copies[1])))
+
+
+def _keys_not_turned_back(layer, dy, saved):
+    of_q, of_k = saved.rotary
+    still = of_k._replace(cos=np.ones_like(of_k.cos), sin=np.zeros_like(of_k.sin))
+    return right(layer, dy, saved._replace(rotary=(of_q, still)))
+
+
+def _doubled(layer, dy, saved):
+    dx, dmemory = right(layer, dy, saved)
+    return dx, 2 * dmemory
+
+
+def _forgotten(layer, dy, saved):
+    return right(layer, dy, saved)[0], None
+
+
+def _of_keys(layer, dy, saved):
+    """What the values feed back is lost: v_proj counts, but hands nothing on."""
+    dx, dmemory = right(layer, dy, saved)
+    do = layer._cut(dy @ layer.out_proj.weight.value, layer.num_heads)
+    dv = layer._join(F.attention_backward(do, saved.attention)[2])
+    return dx, dmemory - dv @ layer.v_proj.weight.value
+
+
+def mha(name, which, spoil, *families):
+    case(f"MultiHeadAttention: {name}", which, spoil, *families)
+
+
+mha("queries' dx alone", "", method(_dx_of_queries_alone), "missing term", "unrelated")
+mha(
+    "q_proj and k_proj exchanged",
+    "",
+    exchanging("q_proj", "k_proj"),
+    "exchanged",
+    "missing term",
+    "unrelated",
+)
+mha(
+    "heads cut without turning", "", method(_heads_cut_without_turning), "unrelated", "missing term"
+)
+mha("scaled by d_model", "", _attention_of(lambda s: s._replace(scale=8**-0.5)), "factor")
+mha("scaled by the heads", "", parameter("q_proj.weight", lambda g: g / 2), "factor")
+mha(
+    "heads exchanged",
+    "",
+    parameter("out_proj.weight", lambda g: np.roll(g, 4, axis=1)),
+    "permuted",
+    "missing term",
+    "unrelated",
+)
+mha(
+    "no dropout in backward",
+    "causal, dropout",
+    _attention_of(lambda s: s._replace(rate=0.0)),
+    "missing term",
+    "unrelated",
+)
+mha(
+    "another dropout mask",
+    "causal, dropout",
+    _attention_of(lambda s: s._replace(seed=s.seed + 1)),
+    "missing term",
+    "unrelated",
+)
+mha(
+    "mask forgotten",
+    "causal, dropout",
+    _attention_of(lambda s: s._replace(p=F.attention_weights(s.q, s.k))),
+    "missing term",
+    "unrelated",
+)
+mha(
+    "a group's first head alone",
+    "grouped, rotary, masked",
+    method(_first_head_of_a_group),
+    "missing term",
+    "unrelated",
+)
+mha(
+    "keys not turned back",
+    "grouped, rotary, masked",
+    method(_keys_not_turned_back),
+    "missing term",
+    "unrelated",
+)
+mha("memory's gradient doubled", "cross", method(_doubled), "factor")
+mha("memory's gradient forgotten", "cross", method(_forgotten), "missing")
+mha("memory's gradient of keys alone", "cross", method(_of_keys), "missing term", "unrelated")
+
+
+# --- blocks and stacks
+
+
+def _without_the_stream(layer, dy, saved):
+    return right(layer, dy, saved) - dy
+
+
+def _last_layer_for_all(layer, dy, saved):
+    return right(layer, dy, saved._replace(layers=saved.layers[::-1]))
+
+
+def _norm_skipped(layer, dy, saved):
+    norm, layer.norm = layer.norm, None
+    try:
+        return right(layer, dy, saved)
+    finally:
+        layer.norm = norm
+
+
+def _first_part_of_memory(layer, dy, saved):
+    """Memory's gradient from one layer, though every layer reads it."""
+    dx, parts = dy if layer.norm is None else layer.norm.backward(dy, saved.norm), []
+    for one, one_saved in zip(layer.layers[::-1], saved.layers[::-1], strict=True):
+        dx, part = one.backward(dx, one_saved)
+        parts.append(part)
+    return dx, parts[0]
+
+
+def _memory_of_the_wrong_sign(layer, dy, saved):
+    dx, dmemory = right(layer, dy, saved)
+    return dx, -dmemory
+
+
+def _branch_not_dropped(layer, dy, saved):
+    branch = saved.feed_forward
+    branch = branch._replace(dropout=branch.dropout._replace(keep=None))
+    return right(layer, dy, saved._replace(feed_forward=branch))
+
+
+anything = "missing term", "unrelated"
+case("EncoderLayer: the stream dropped", "pre", method(_without_the_stream), "missing term")
+case(
+    "EncoderLayer: norms exchanged",
+    "pre",
+    exchanging("self_attention_norm", "feed_forward_norm"),
+    "exchanged",
+    *anything,
+)
+case(
+    "EncoderLayer: dropout of a branch forgotten",
+    "post",
+    method(_branch_not_dropped),
+    *anything,
+)
+case("DecoderLayer: memory's sign", "post", method(_memory_of_the_wrong_sign), "sign")
+case("DecoderLayer: memory doubled", "pre", method(_doubled), "factor")
+case("Encoder: layers undone in the wrong order", "post", method(_last_layer_for_all), *anything)
+case("Encoder: the last norm not undone", "pre", method(_norm_skipped), "zero", *anything)
+case("Decoder: memory of the last layer alone", "pre", method(_first_part_of_memory), *anything)
+case(
+    "Decoder: a weight inside overwritten",
+    "post",
+    method(_overwrites, "layers.1.cross_attention.out_proj"),
+    "not accumulated",
+)
+
+
+# --- one weight in two places
+
+
+class Tied(Layer):
+    """y = W^T tanh(W x): a table that is read, and read back."""
+
+    def __init__(self, rng, dtype):
+        self.weight = Parameter(rng.standard_normal((4, 3)).astype(dtype))
+
+    def forward(self, x, run=None):
+        t = np.tanh(x @ self.weight.value.T)
+        return t @ self.weight.value, (x, t)
+
+    def backward(self, dy, saved, run=None):
+        x, t = saved
+        du = dy @ self.weight.value.T * (1 - t * t)
+        self.weight.add_grad(t.T @ dy)
+        self.weight.add_grad(du.T @ x)
+        return du @ self.weight.value
+
+
+def tied(seed, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    layer = Tied(rng, dtype)
+    return Example("Tied", "", layer, (rng.standard_normal((5, 3)).astype(dtype),))
+
+
+def _counted_once(layer, dy, saved):
+    before = layer.weight.grad + saved[1].T @ dy
+    dx = right(layer, dy, saved)
+    layer.weight.grad[...] = before
+    return dx
+
+
+case("tied weights: counted once", tied, method(_counted_once), *anything)

@@ -1,0 +1,588 @@
+"""Wrong gradients of operations, and of small functions made for the purpose."""
+
+import math
+
+import numpy as np
+from verify.cases import (
+    Case,
+    backward,
+    change,
+    entry,
+    given_right,
+    keeping_inputs,
+    of_catalogue,
+    of_pair,
+)
+
+import npformer.functional as F
+
+OPERATIONS = {}
+
+
+def case(name, example, spoil, *families):
+    OPERATIONS[name] = Case(example, spoil, frozenset(families))
+
+
+def of_op(op, *shapes):
+    return of_pair(getattr(F, op), getattr(F, f"{op}_backward"), *shapes)
+
+
+def ours(f):
+    """Let a function count as one of npformer's, of which more is asked."""
+    f.__module__ = "npformer.functional"
+    return f
+
+
+# --- linear: dx, dweight, dbias
+
+
+def linear(name, spoil, *families, shapes=((4, 3), (5, 3), (5,))):
+    case(f"linear: {name}", of_op("linear", *shapes), spoil, *families)
+
+
+SQUARE = (4, 4), (4, 4), (4,)
+
+
+def dbias(f):
+    """The right dx and dweight, and a bias's gradient of one's own."""
+    return given_right(lambda right, dy, saved: (*right(dy, saved)[:2], f(dy)))
+
+
+linear("dx sign", change(d0=np.negative), "sign")
+linear("dweight sign", change(d1=np.negative), "sign")
+linear("dx doubled", change(d0=lambda g: 2 * g), "factor")
+linear("dweight over the batch", change(d1=lambda g: g / 4), "factor")
+linear("dbias a mean", change(d2=lambda g: g / 4), "factor")
+linear("dweight by sqrt(d)", change(d1=lambda g: g / math.sqrt(3)), "factor")
+linear("dbias zero", change(d2=np.zeros_like), "zero")
+linear("dbias forgotten", change(d2=lambda g: None), "missing")
+linear("dweight transposed", change(d1=lambda g: g.T.copy()), "shape")
+linear("one entry off by 0.1 %", change(d1=entry((2, 1), 1.001)), "one index")
+linear("one entry off by 1e-6", change(d1=entry((4, 0), 1 + 1e-6)), "one index")
+linear("all off by 1e-6", change(d0=lambda g: g * (1 + 1e-6)), "factor")
+linear("one row wrong", change(d0=entry(2, -1.0)), "one slice")
+linear("one column wrong", change(d1=entry((slice(None), 1), 2.0)), "one slice")
+linear("nan", change(d0=entry((0, 0), np.nan)), "not finite")
+linear("dbias keeps its axis", change(d2=lambda g: g[None]), "shape")
+linear("dbias of the first vector", dbias(lambda dy: dy[0].copy()), "missing term", "unrelated")
+linear("float32 inside", change(d0=lambda g: g.astype(np.float32).astype(float)), "precision")
+linear("float32 out", change(d1=lambda g: g.astype(np.float32)), "dtype")
+transposed = change(d1=lambda g: g.T.copy())
+linear("square dweight transposed", transposed, "transposed", shapes=SQUARE)
+linear(
+    "arguments exchanged",
+    given_right(lambda right, dy, saved: tuple(right(dy, saved)[i] for i in (1, 0, 2))),
+    "exchanged",
+    shapes=SQUARE,
+)
+linear(
+    "weight not transposed",
+    given_right(lambda right, dy, saved: (dy @ saved.weight.T, *right(dy, saved)[1:])),
+    "unrelated",
+    "missing term",
+    shapes=SQUARE,
+)
+over_rows = dbias(lambda dy: np.sum(dy, axis=1))
+linear("dbias over the wrong axis", over_rows, "unrelated", "missing term", shapes=SQUARE)
+
+# --- layer_norm: dx, dweight, dbias
+
+
+def layer_norm(name, spoil, *families):
+    case(f"layer_norm: {name}", of_op("layer_norm", (2, 3, 5), (5,), (5,)), spoil, *families)
+
+
+def layer_norm_dx(ones=1, xhat=1, weight=1, r=1):
+    """dx with each of its parts to be left out."""
+
+    def wrong(right, dy, saved):
+        dxhat = dy * saved.weight if weight else dy * 1.0
+        along_ones = np.mean(dxhat, axis=-1, keepdims=True)
+        along_xhat = np.mean(dxhat * saved.xhat, axis=-1, keepdims=True)
+        dx = dxhat - ones * along_ones - xhat * saved.xhat * along_xhat
+        return dx * saved.r if r else dx, *right(dy, saved)[1:]
+
+    return given_right(wrong)
+
+
+def _bias_gradient_twice(right, dy, saved):
+    dx, _, dbias = right(dy, saved)
+    return dx, dbias.copy(), dbias
+
+
+def _weight_twice(right, dy, saved):
+    dx, dweight, dbias = right(dy, saved)
+    return dx * saved.weight, dweight, dbias
+
+
+layer_norm("no projection onto ones", layer_norm_dx(ones=0), "missing term")
+layer_norm("no projection onto xhat", layer_norm_dx(xhat=0), "missing term")
+layer_norm("no projection at all", layer_norm_dx(ones=0, xhat=0), "missing term", "unrelated")
+layer_norm("weight forgotten", layer_norm_dx(weight=0), "missing term", "unrelated")
+layer_norm("no division by the deviation", layer_norm_dx(r=0), "missing term", "missing factor")
+layer_norm("dweight without xhat", given_right(_bias_gradient_twice), "exchanged", "unrelated")
+layer_norm("dx times weight once more", given_right(_weight_twice), "missing factor")
+layer_norm("dbias halved", change(d2=lambda g: g / 2), "factor")
+layer_norm("dweight over B T", change(d1=lambda g: g / 6), "factor")
+
+# --- rms_norm: dx, dweight
+
+
+def rms_norm_dx(projection=1, weight=1, mean=1):
+    """dx with parts to be left out: the projection, the weight inside it, the n of its mean."""
+
+    def wrong(right, dy, saved):
+        xhat, dxhat = saved.x * saved.r, dy * saved.weight
+        inside = dxhat if weight else dy
+        along = np.sum(inside * xhat, axis=-1, keepdims=True) / (5 if mean else 1)
+        return saved.r * (dxhat - projection * xhat * along), right(dy, saved)[1]
+
+    return given_right(wrong)
+
+
+def rms_norm(name, spoil, *families):
+    case(f"rms_norm: {name}", of_catalogue("rms_norm"), spoil, *families)
+
+
+rms_norm("no projection", rms_norm_dx(projection=0), "missing term")
+rms_norm("weight forgotten in the projection", rms_norm_dx(weight=0), "missing term")
+rms_norm("sum for mean in the projection", rms_norm_dx(mean=0), "missing term")
+rms_norm("dweight a mean over B", change(d1=lambda g: g / 2), "factor")
+rms_norm(
+    "dweight from x, not from xhat",
+    given_right(lambda right, dy, s: (right(dy, s)[0], np.sum(dy * s.x, axis=(0, 1)))),
+    "missing term",
+    "unrelated",
+)
+
+# --- softmax and log_softmax
+
+
+def softmax(name, f, *families):
+    case(f"softmax: {name}", of_op("softmax", (3, 4)), given_right(f), *families)
+
+
+softmax("sum dropped", lambda right, dy, s: dy * s.y, "missing term")
+softmax(
+    "sum over the wrong axis",
+    lambda right, dy, s: s.y * (dy - np.sum(dy * s.y, axis=0, keepdims=True)),
+    "missing term",
+    "unrelated",
+)
+softmax("sum over all", lambda right, dy, s: s.y * (dy - np.sum(dy * s.y)), "missing term")
+softmax(
+    "as if element-wise",
+    lambda right, dy, s: dy * s.y * (1 - s.y),
+    "missing term",
+    "unrelated",
+)
+softmax(
+    "sum not weighted",
+    lambda right, dy, s: s.y * (dy - np.sum(dy, axis=-1, keepdims=True)),
+    "missing term",
+)
+softmax("y forgotten", lambda right, dy, s: right(dy, s) / s.y, "missing factor")
+softmax("shifted by one", lambda right, dy, s: np.roll(right(dy, s), 1, -1), "permuted")
+softmax("reversed", lambda right, dy, s: right(dy, s)[:, ::-1].copy(), "permuted")
+case(
+    "softmax: only the first row",
+    of_op("softmax", (3, 4)),
+    change(d0=entry(slice(1, None), 0)),
+    "one slice",
+)
+case(
+    "softmax: the last axis for the first",
+    of_catalogue("softmax [axis 0]"),
+    given_right(lambda right, dy, s: right(dy, s._replace(axis=-1))),
+    "missing term",
+    "unrelated",
+)
+
+
+def log_softmax(name, f, *families):
+    case(f"log_softmax: {name}", of_catalogue("log_softmax"), given_right(f), *families)
+
+
+log_softmax("sum dropped", lambda right, dy, s: dy.copy(), "missing term")
+log_softmax(
+    "mean for the weighted sum",
+    lambda right, dy, s: dy - np.mean(dy, axis=-1, keepdims=True),
+    "missing term",
+)
+log_softmax(
+    "softmax's backward",
+    lambda right, dy, s: F.softmax_backward(dy, F.softmax(s.y)[1]),
+    "missing term",
+    "unrelated",
+)
+
+# --- activations
+
+case(
+    "relu: gate forgotten",
+    of_catalogue("relu"),
+    backward(lambda dy, s: dy.copy()),
+    "mask",
+)
+case(
+    "relu: gated by dy as well",
+    of_catalogue("relu"),
+    backward(lambda dy, s: dy * (s.y > 0) * (dy > 0)),
+    "mask",
+    "one slice",
+)
+case(
+    "gelu: the slope of the approximation",
+    of_catalogue("gelu [approximate=none]"),
+    keeping_inputs(lambda right, dy, s, x: right(dy, F.gelu(*x, approximate="tanh")[1])),
+    "missing term",
+    "missing factor",
+)
+case(
+    "gelu: the exact slope of the approximation",
+    of_catalogue("gelu [approximate=tanh]"),
+    keeping_inputs(lambda right, dy, s, x: right(dy, F.gelu(*x)[1])),
+    "missing term",
+    "missing factor",
+)
+case(
+    "quick_gelu: sharpness forgotten",
+    of_catalogue("quick_gelu"),
+    keeping_inputs(lambda right, dy, s, x: right(dy, F.silu(*x)[1])),
+    "missing term",
+)
+case(
+    "silu: only the sigmoid",
+    of_catalogue("silu"),
+    keeping_inputs(lambda right, dy, s, x: dy * F.sigmoid(*x)[0]),
+    "missing term",
+)
+case(
+    "sigmoid: 1 - y forgotten",
+    of_catalogue("sigmoid"),
+    backward(lambda dy, s: dy * s.y),
+    "missing term",
+    "missing factor",
+)
+case(
+    "sigmoid: y (1 + y)",
+    of_catalogue("sigmoid"),
+    backward(lambda dy, s: dy * s.y * (1 + s.y)),
+    "missing term",
+    "missing factor",
+)
+case(
+    "tanh: derivative of the input",
+    of_op("tanh", (3, 4)),
+    backward(lambda dy, s: dy * (1 - np.arctanh(s.y) ** 2)),
+    "unrelated",
+    "missing term",
+)
+case(
+    "tanh: square forgotten",
+    of_op("tanh", (3, 4)),
+    backward(lambda dy, s: dy * (1 - s.y)),
+    "missing term",
+    "unrelated",
+)
+case(
+    "swiglu: da and db exchanged",
+    of_catalogue("swiglu"),
+    given_right(lambda right, dy, s: right(dy, s)[::-1]),
+    "exchanged",
+)
+case(
+    "swiglu: the value forgotten in the gate's gradient",
+    of_catalogue("swiglu"),
+    given_right(lambda right, dy, s: (F.silu_backward(dy, s.silu), right(dy, s)[1])),
+    "missing factor",
+)
+case(
+    "swiglu: sigmoid for silu",
+    of_catalogue("swiglu"),
+    keeping_inputs(lambda right, dy, s, x: (right(dy, s)[0], dy * F.sigmoid(x[0])[0])),
+    "missing factor",
+)
+
+# --- embedding and positions
+
+
+def repeated(seed, dtype=np.float64):
+    """Ids of which two occur twice."""
+    example = of_catalogue("embedding")(seed, dtype)
+    ids = np.array([[0, 1, 2, 2, 3], [4, 0, 5, 1, 1]])
+    return example.__class__("embedding", "", example.target, (ids, example.inputs[1]))
+
+
+def _overwritten(right, dy, saved):
+    dweight = np.zeros_like(saved.weight)
+    dweight[saved.ids] = dy
+    return dweight
+
+
+case("embedding: repeated ids overwrite", repeated, given_right(_overwritten), "one slice")
+case("embedding: rows off by one", repeated, change(d0=lambda g: np.roll(g, 1, 0)), "permuted")
+case("embedding: row of padding left out", repeated, change(d0=entry(0, 0)), "one slice")
+case("embedding: mean over B", repeated, change(d0=lambda g: g / 2), "factor")
+case(
+    "sinusoidal: dy handed on",
+    of_catalogue("sinusoidal"),
+    backward(ours(lambda dy, s: dy)),
+    "aliased",
+)
+case(
+    "sinusoidal: scaled by sqrt(d)",
+    of_catalogue("sinusoidal [layout=halves]"),
+    change(d0=lambda g: g * 2.0),
+    "factor",
+)
+case(
+    "rotary: turned on, not back",
+    of_catalogue("rotary"),
+    given_right(lambda right, dy, s: right(dy, s._replace(sin=-s.sin))),
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+case(
+    "rotary: the other layout",
+    of_catalogue("rotary [interleaved]"),
+    given_right(lambda right, dy, s: right(dy, s._replace(interleaved=False))),
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+case(
+    "rotary: not turned at all",
+    of_catalogue("rotary"),
+    backward(lambda dy, s: dy.copy()),
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+
+# --- dropout
+
+case(
+    "dropout: another mask",
+    of_catalogue("dropout"),
+    given_right(lambda right, dy, s: right(dy, s._replace(keep=s.keep[::-1, ::-1]))),
+    "mask",
+)
+case(
+    "dropout: no mask",
+    of_catalogue("dropout"),
+    backward(lambda dy, s: dy * s.scale),
+    "mask",
+)
+case(
+    "dropout: no scale",
+    of_catalogue("dropout"),
+    backward(lambda dy, s: dy * s.keep),
+    "factor",
+)
+case(
+    "dropout: dy handed on",
+    of_catalogue("dropout [no generator]"),
+    backward(ours(lambda dy, s: dy)),
+    "aliased",
+)
+
+# --- attention: dq, dk, dv, dbias
+
+
+def attention(name, which, f, *families):
+    example = of_catalogue(f"attention [{which}]" if which else "attention")
+    case(f"attention: {name}", example, given_right(f), *families)
+
+
+def _without_mask(right, dy, saved):
+    p = F.attention_weights(saved.q, saved.k, scale=saved.scale)
+    return right(dy, saved._replace(p=p))
+
+
+def _of_one_head(reduce):
+    """dk and dv from copies of k and v for each head, and then not summed."""
+
+    def wrong(right, dy, saved):
+        k, v = (np.repeat(x, 3, axis=2) for x in (saved.k, saved.v))
+        dq, dk, dv, _ = right(dy, saved._replace(k=k, v=v))
+        return dq, reduce(dk), reduce(dv), None
+
+    return wrong
+
+
+def _softmax_sum_dropped(right, dy, saved):
+    dp = dy @ saved.v.swapaxes(-1, -2)
+    ds = saved.p * dp * saved.scale
+    return ds @ saved.k, ds.swapaxes(-1, -2) @ saved.q, right(dy, saved)[2], None
+
+
+def _dv_of_scores(right, dy, saved):
+    dp = dy @ saved.v.swapaxes(-1, -2)
+    ds = saved.p * (dp - np.sum(dp * saved.p, axis=-1, keepdims=True))
+    return *right(dy, saved)[:2], ds.swapaxes(-1, -2) @ dy, None
+
+
+def _dropout_only_in_dv(right, dy, saved):
+    return *right(dy, saved._replace(rate=0.0))[:2], right(dy, saved)[2], None
+
+
+def _replaced(**changes):
+    return lambda right, dy, saved: right(dy, saved._replace(**changes))
+
+
+attention("scale forgotten", "", _replaced(scale=1.0), "factor")
+attention("scaled by d, not its root", "", _replaced(scale=1 / 4), "factor")
+attention("the usual scale for another", "bias, scale", _replaced(scale=0.5), "factor")
+attention("softmax sum dropped", "", _softmax_sum_dropped, "missing term", "unrelated")
+attention("dv from ds", "", _dv_of_scores, "missing term", "unrelated")
+attention(
+    "dq and dk exchanged",
+    "causal",
+    lambda right, dy, s: tuple(right(dy, s)[i] for i in (1, 0, 2, 3)),
+    "exchanged",
+)
+attention(
+    "heads of dv exchanged",
+    "",
+    lambda right, dy, s: (*right(dy, s)[:2], right(dy, s)[2][:, ::-1].copy(), None),
+    "permuted",
+)
+attention("mask forgotten", "causal", _without_mask, "missing term", "unrelated", "one slice")
+attention(
+    "padding forgotten",
+    "causal and padded, dead rows",
+    _without_mask,
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+attention(
+    "another dropout mask",
+    "dropout",
+    lambda right, dy, s: right(dy, s._replace(seed=s.seed + 1)),
+    "missing term",
+    "unrelated",
+)
+attention("no dropout in backward", "dropout", _replaced(rate=0.0), "missing term", "unrelated")
+attention("dropout in dv alone", "dropout", _dropout_only_in_dv, "missing term", "unrelated")
+attention(
+    "a group's first head alone",
+    "grouped queries",
+    _of_one_head(lambda g: g[:, :, :1].copy()),
+    "missing term",
+    "unrelated",
+)
+attention(
+    "mean over a group",
+    "grouped queries",
+    _of_one_head(lambda g: np.mean(g, axis=2, keepdims=True)),
+    "factor",
+)
+attention("a group's heads not summed", "grouped queries", _of_one_head(np.copy), "shape")
+attention(
+    "dbias of the first of the batch",
+    "bias, scale",
+    lambda right, dy, s: (*right(dy, s)[:3], right(dy, s._replace(bias=s.p))[3][0]),
+    "shape",
+)
+attention(
+    "dbias scaled",
+    "bias, scale",
+    lambda right, dy, s: (*right(dy, s)[:3], right(dy, s)[3] * s.scale),
+    "factor",
+)
+
+# --- cross_entropy
+
+
+def cross_entropy(name, which, f, *families):
+    example = of_catalogue(f"cross_entropy [{which}]" if which else "cross_entropy")
+    case(f"cross_entropy: {name}", example, given_right(f), *families)
+
+
+IGNORED = "smoothed, some ignored"
+
+
+def _ignored_too(right, dy, saved):
+    dx = right(dy, saved)
+    left_out = np.setdiff1d(np.arange(len(dx)), saved.counted)
+    dx[left_out] = F.softmax(saved.logits[left_out])[0] * dy / len(saved.counted)
+    return dx
+
+
+cross_entropy("a sum for the mean", "", lambda right, dy, s: right(dy, s) * 6, "factor")
+cross_entropy("mean over B alone", "", lambda right, dy, s: right(dy, s) * 3, "factor")
+cross_entropy("dy ignored", "", lambda right, dy, s: right(1.0, s), "factor")
+cross_entropy(
+    "the one-hot target forgotten",
+    "",
+    lambda right, dy, s: (s.p * dy / 6).reshape(2, 3, 5),
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+cross_entropy("ignored targets in the mean", IGNORED, lambda r, dy, s: r(dy, s) * 3 / 5, "factor")
+cross_entropy("ignored rows not zero", IGNORED, _ignored_too, "one slice")
+cross_entropy("smoothing forgotten", IGNORED, _replaced(label_smoothing=0.0), "missing term")
+
+# --- functions made for the purpose
+
+
+def residual(x):
+    return x + np.tanh(x), np.tanh(x)
+
+
+RESIDUAL = of_pair(residual, lambda dy, t: dy + dy * (1 - t * t), (2, 3))
+case("residual: dropped", RESIDUAL, backward(lambda dy, t: dy * (1 - t * t)), "missing term")
+twice = backward(lambda dy, t: 2 * dy + dy * (1 - t * t))
+case("residual: counted twice", RESIDUAL, twice, "missing term")
+
+
+def product(a, b):
+    return a * b, (a, b)
+
+
+PRODUCT = of_pair(product, lambda dy, s: (dy * s[1], dy * s[0]), (3, 4), (3, 4))
+case(
+    "product: exchanged",
+    PRODUCT,
+    backward(lambda dy, s: (dy * s[0], dy * s[1])),
+    "exchanged",
+)
+case(
+    "product: a factor forgotten",
+    PRODUCT,
+    backward(lambda dy, s: (dy * s[1], dy * 1.0)),
+    "missing factor",
+)
+
+
+def mean_square(x):
+    return np.mean(x * x), x
+
+
+MEAN = of_pair(mean_square, lambda dy, x: 2 * dy * x / x.size, (3, 4))
+case("mean: division forgotten", MEAN, backward(lambda dy, x: 2 * dy * x), "factor")
+case("mean: over the batch only", MEAN, backward(lambda dy, x: 2 * dy * x / len(x)), "factor")
+case("mean: two forgotten", MEAN, backward(lambda dy, x: dy * x / x.size), "factor")
+case("mean: dy ignored", MEAN, backward(lambda dy, x: 2 * x / x.size), "factor")
+
+
+def shifted(x, shift):
+    return np.tanh(x + shift), np.tanh(x + shift)
+
+
+def _shifted_backward(dy, t):
+    d = dy * (1 - t * t)
+    return d, np.sum(d, axis=0)
+
+
+def _broadcast_axis_kept(right, dy, t):
+    d, dshift = right(dy, t)
+    return np.broadcast_to(dshift, d.shape).copy(), dshift
+
+
+SHIFTED = of_pair(shifted, _shifted_backward, (3, 4), (4,))
+case("shift: the sum repeated in dx", SHIFTED, given_right(_broadcast_axis_kept), "reduction")
