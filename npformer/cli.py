@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._version import __version__
-from .core.errors import CheckpointError, MissingExtraError, NonFiniteError
+from .core.errors import MissingExtraError, NonFiniteError
 from .recipes import RECIPES, Recipe
 from .recipes._pictures import draw_attention
 from .recipes._run import CHECKPOINT, INTERRUPTED, train
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     try:
         return int(arguments.act(arguments))
-    except (InputError, CheckpointError) as error:
+    except (InputError, ValueError) as error:  # a CheckpointError is a ValueError
         return _fail(error, USAGE)
     except (MissingExtraError, NonFiniteError, OSError, MemoryError) as error:
         if isinstance(error, BrokenPipeError):  # whoever read the output has read enough
@@ -190,8 +190,15 @@ def _load(path: str) -> tuple[type[Recipe], Any, Vocabulary]:
     if not file.is_file():
         raise InputError(f"there is no {file}; npformer train makes one")
     model, metadata = load_model(file)
-    recipe, tokens = RECIPES.get(str(metadata.get("recipe"))), metadata.get("vocabulary")
-    if recipe is None or not isinstance(tokens, list) or len(tokens) != model.config.vocab_size:
+    recipe = RECIPES.get(str(metadata.get("recipe")))
+    tokens: Any = metadata.get("vocabulary")
+    known = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+    if (
+        recipe is None
+        or not known
+        or not isinstance(model, recipe.model_type)
+        or len(tokens) != model.config.vocab_size
+    ):
         raise InputError(f"{file} was not saved by a recipe, so what its ids mean is not known")
     return recipe, model, Vocabulary(tokens)
 

@@ -179,6 +179,9 @@ class Mask(ABC):
     def __invert__(self) -> "Mask":
         return _Not(self)
 
+    def __bool__(self) -> bool:
+        raise TypeError("a mask is neither true nor false; join masks with &, | and ~")
+
 
 def as_mask(mask: "Mask | BoolArray") -> Mask:
     """Return `mask` as a `Mask`.

@@ -1,6 +1,7 @@
 """What every operation, layer and model promises, held against all examples of the catalogue."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -233,13 +234,17 @@ def test_a_replica_shares_values_and_collects_its_own_gradients(name):
 def test_an_upstream_gradient_that_does_not_fit_is_refused(name):
     example = fresh(name)
     y, saved = example.forward()
+    by = r"[\w.]+" if isinstance(example.target, Layer) else f"{example.subject}_backward"
     if np.ndim(y) == 0:
-        with pytest.raises(ValueError, match="the output is a scalar"):
+        with pytest.raises(ValueError, match=f"^{by}: dy is .*the output is a scalar"):
             example.backward(np.ones(3), saved)
         return
-    with pytest.raises(ValueError, match=r"dy is \(1, .*but the output was"):
-        example.backward(cotangent(y)[None], saved)
-    with pytest.raises(TypeError, match=r"float32"):
+    longer = [(*y.shape[:axis], n + 1, *y.shape[axis + 1 :]) for axis, n in enumerate(y.shape)]
+    for shape in ((1, *y.shape), *longer):
+        said = re.escape(f"dy is {shape} but the output was {y.shape}")
+        with pytest.raises(ValueError, match=f"^{by}: {said}"):
+            example.backward(np.ones(shape), saved)
+    with pytest.raises(TypeError, match=f"^{by}: saved is float64 but dy is float32"):
         example.backward(cotangent(y).astype(np.float32), saved)
 
 

@@ -17,6 +17,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 Axes: TypeAlias = Sequence[int]
 
 _SINGLE = np.dtype(np.float32)
+_OPTIONAL = frozenset({"bias", "memory"})
 _DOUBLE = (np.dtype(np.float64), np.dtype(np.complex128))
 
 
@@ -35,7 +36,7 @@ def check_floats(op: str, **arrays: Array | None) -> None:
     op : str
         Who is asking, to open the message with.
     **arrays : ndarray or None
-        Arguments by name; those that are None were not given.
+        Arguments by name. `bias` and `memory` may be None, which means not given.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def check_floats(op: str, **arrays: Array | None) -> None:
     """
     first: tuple[str, Any] | None = None
     for name, array in arrays.items():
-        if array is None:
+        if array is None and name in _OPTIONAL:
             continue
         if not isinstance(array, np.ndarray | np.generic):
             raise TypeError(
@@ -66,7 +67,9 @@ def check_floats(op: str, **arrays: Array | None) -> None:
             )
 
 
-def check_gradient(op: str, dy: Array, y_shape: tuple[int, ...], like: Array) -> None:
+def check_gradient(
+    op: str, dy: Array, y_shape: tuple[int, ...], like: "Array | np.dtype[Any]"
+) -> None:
     """Refuse an upstream gradient whose shape or precision is not that of the output.
 
     Parameters
@@ -77,15 +80,16 @@ def check_gradient(op: str, dy: Array, y_shape: tuple[int, ...], like: Array) ->
         The gradient that was passed in.
     y_shape : tuple of int
         Shape of the forward output.
-    like : ndarray
-        An array of the forward pass, for its dtype.
+    like : ndarray or dtype
+        An array of the forward pass, for its dtype, or that dtype.
 
     Raises
     ------
     ValueError, TypeError
         If `dy` does not fit.
     """
-    check_floats(op, saved=like, dy=dy)
+    saved = np.empty(0, like) if isinstance(like, np.dtype) else like
+    check_floats(op, saved=saved, dy=dy)
     if dy.shape != y_shape:
         raise ValueError(
             f"{op}: dy is {dy.shape} but the output was {y_shape}; pass the gradient of the "

@@ -12,6 +12,10 @@ class NonFiniteError(FloatingPointError):
     """A loss or a gradient became infinite or NaN; parameters are as they were before the step."""
 
 
+class DivergedError(ValueError):
+    """Scores are infinite, so that no distribution over them exists."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint is broken, hostile, or belongs to something else; nothing was changed."""
 

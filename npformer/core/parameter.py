@@ -10,12 +10,13 @@ from .arrays import Array, describe
 
 
 class _Box:
-    """What a parameter and its replicas share: the one place where the value is kept."""
+    """What a parameter and its replicas share: the value, and whether it is trained."""
 
-    __slots__ = ("array",)
+    __slots__ = ("array", "trainable")
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, trainable: bool) -> None:
         self.array = array
+        self.trainable = trainable
 
 
 class Parameter:
@@ -42,17 +43,16 @@ class Parameter:
         If `value` is not a float32 or float64 array.
     """
 
-    __slots__ = ("_box", "grad", "name", "trainable")
+    __slots__ = ("_box", "grad", "name")
 
     def __init__(self, value: Array, name: str = "", trainable: bool = True) -> None:
         if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
             raise TypeError(
                 f"Parameter {name!r} got {describe(value)}; expected a float32 or float64 ndarray"
             )
-        self._box = _Box(value)
+        self._box = _Box(value, trainable)
         self.grad: Array = np.zeros_like(value)
         self.name = name
-        self.trainable = trainable
 
     @property
     def value(self) -> Array:
@@ -72,6 +72,15 @@ class Parameter:
                 f"{array.shape}; a parameter keeps its shape"
             )
         self._box.array = array
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients are collected; of a parameter and all of its replicas."""
+        return self._box.trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        self._box.trainable = trainable
 
     @property
     def shape(self) -> tuple[int, ...]:

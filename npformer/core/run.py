@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from .layer import Layer
 
 
+def rng_of(run: "Run | None") -> np.random.Generator | None:
+    """Return a run's generator; None without a run, or for an evaluation.
+
+    Raises
+    ------
+    TypeError
+        If `run` is something else, such as a bare generator.
+    """
+    if run is None:
+        return None
+    if not isinstance(run, Run):
+        raise TypeError(f"run is {run!r}; expected an npformer.Run, such as Run(rng=generator)")
+    return run.rng
+
+
 class Run:
     """One pass through a model: its randomness, and what it records.
 

@@ -5,6 +5,8 @@ Forward, for logits x_n of V classes and targets t_n; N of the n are counted (no
     (2)  l_nv = x_nv - m_n - log sum_u e_nu            log-probabilities                (n, V)
     (3)  q_nv = (1 - eps) [v = t_n] + eps / V          what is wanted, smoothed         (n, V)
     (4)  L    = -1/N sum_n sum_v q_nv l_nv             over the counted n               ()
+         As sum_v q_nv = 1, the inner sum is, with z_n = sum_u e_nu and r = 1 - eps,
+         -sum_v q_nv l_nv = log z_n - r (x_nt - m_n) - eps (mean_v x_nv - m_n)
 
 Backward, given dL
     (4') dl_nv = -dL/N q_nv for the counted n, 0 for the others; q has no gradient
@@ -18,6 +20,7 @@ Backward, given dL
 Saved: p for the counted rows. x is not needed.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +42,7 @@ class CrossEntropySaved(NamedTuple):
     targets: Array  # (N,)     their targets
     counted: Array | None  # (N,)     their numbers among all rows; None if all are counted
     label_smoothing: float
-    logits: Array  # (..., V) the caller's own array: for its shape and dtype
+    shape: tuple[int, ...]  # of the logits
 
 
 def cross_entropy(
@@ -104,7 +107,7 @@ def cross_entropy(
         nats = nats - label_smoothing * (np.sum(rows, axis=-1) / V - m[:, 0])
     loss = logits.dtype.type(np.sum(nats) / max(N, 1))  # (4)
     p /= z
-    return loss, CrossEntropySaved(p, t, counted, float(label_smoothing), logits)
+    return loss, CrossEntropySaved(p, t, counted, float(label_smoothing), logits.shape)
 
 
 def cross_entropy_backward(dy: float, saved: CrossEntropySaved) -> Array:
@@ -127,14 +130,14 @@ def cross_entropy_backward(dy: float, saved: CrossEntropySaved) -> Array:
     ValueError
         If `dy` is not a number.
     """
-    p, targets, counted, label_smoothing, logits = saved
-    dy = scalar_gradient("cross_entropy_backward", dy, logits)
+    p, targets, counted, label_smoothing, shape = saved
+    dy = scalar_gradient("cross_entropy_backward", dy, p)
     N, V = p.shape
     dx: Array = p - label_smoothing / V
     dx[np.arange(N), targets] -= 1.0 - label_smoothing  # (2') p - q; m cancelled in it (1')
     dx *= dy / max(N, 1)  # (4')
     if counted is None:
-        return dx.reshape(logits.shape)
-    dlogits = np.zeros((logits.size // V, V), dx.dtype)
+        return dx.reshape(shape)
+    dlogits = np.zeros((math.prod(shape) // V, V), dx.dtype)
     dlogits[counted] = dx
-    return dlogits.reshape(logits.shape)
+    return dlogits.reshape(shape)

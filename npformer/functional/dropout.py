@@ -13,7 +13,7 @@ Without a generator the pass is an evaluation and y = x: the mean, which needs n
 Saved: m, one byte an entry. It cannot be drawn again, for the generator has moved on.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,8 @@ from ..core.arrays import (
 class DropoutSaved(NamedTuple):
     """What `dropout_backward` needs."""
 
-    x: Array  # (...)  the caller's own array: for its shape and dtype
+    shape: tuple[int, ...]  # of x
+    dtype: np.dtype[Any]
     keep: BoolArray | None  # (...)  m; None if nothing was dropped
     scale: float  # 1 / (1 - p)
 
@@ -67,12 +68,12 @@ def dropout(x: Array, rate: float, rng: np.random.Generator | None) -> tuple[Arr
     check_rate("dropout", "rate", rate)
     check_generator("dropout", rng)
     if rng is None or rate == 0.0:
-        return x, DropoutSaved(x, None, 1.0)
+        return x, DropoutSaved(x.shape, x.dtype, None, 1.0)
     keep = rng.random(x.shape, dtype=np.float32) >= rate  # (1)
     scale = 1.0 / (1.0 - float(rate))
     y = x * keep
     y *= scale  # (2)
-    return y, DropoutSaved(x, keep, scale)
+    return y, DropoutSaved(x.shape, x.dtype, keep, scale)
 
 
 def dropout_backward(dy: Array, saved: DropoutSaved) -> Array:
@@ -95,8 +96,8 @@ def dropout_backward(dy: Array, saved: DropoutSaved) -> Array:
     ValueError, TypeError
         If `dy` does not have the shape and precision of `y`.
     """
-    x, keep, scale = saved
-    check_gradient("dropout_backward", dy, x.shape, x)
+    shape, dtype, keep, scale = saved
+    check_gradient("dropout_backward", dy, shape, dtype)
     if keep is None:
         dx: Array = dy.copy()
     else:

@@ -16,10 +16,10 @@ a turn by k w. So an attention head can learn to look "k steps back" from anywhe
 Two layouts are in use: "interleaved", as in (2) and the paper, and "halves", all sines and
 then all cosines, as in tensor2tensor, Marian and Whisper.
 
-Saved: only x's shape.
+Saved: only x's shape and dtype.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,8 @@ LAYOUTS = ("interleaved", "halves")
 class SinusoidalSaved(NamedTuple):
     """What `sinusoidal_backward` needs."""
 
-    x: Array  # (..., n)  the caller's own array: for its shape and dtype
+    shape: tuple[int, ...]  # of x
+    dtype: np.dtype[Any]
 
 
 def sinusoidal(
@@ -68,7 +69,7 @@ def sinusoidal(
     check_positions("sinusoidal", x, positions)
     check_choice("sinusoidal", "layout", layout, LAYOUTS)
     p = waves(positions, x.shape[-1], layout).astype(x.real.dtype)
-    return x + p, SinusoidalSaved(x)  # (3)
+    return x + p, SinusoidalSaved(x.shape, x.dtype)  # (3)
 
 
 def sinusoidal_backward(dy: Array, saved: SinusoidalSaved) -> Array:
@@ -91,7 +92,7 @@ def sinusoidal_backward(dy: Array, saved: SinusoidalSaved) -> Array:
     ValueError, TypeError
         If `dy` does not have the shape and precision of `y`.
     """
-    check_gradient("sinusoidal_backward", dy, saved.x.shape, saved.x)
+    check_gradient("sinusoidal_backward", dy, saved.shape, saved.dtype)
     dx: Array = dy.copy()  # (3')
     return dx
 

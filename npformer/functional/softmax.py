@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.arrays import Array, check_floats, check_gradient
+from ..core.errors import DivergedError
 
 
 class SoftmaxSaved(NamedTuple):
@@ -102,7 +103,7 @@ def shifted_exp(op: str, x: Array, axis: int) -> tuple[Array, Array]:
         raise ValueError(f"{op}: x {x.shape} has no axis {axis} of length 1 or more")
     m = np.max(x.real, axis=axis, keepdims=True)  # (1)
     if np.any(np.isinf(m)):
-        raise ValueError(
+        raise DivergedError(
             f"{op}: along axis {axis} of x {x.shape} an entry is +inf, or all are -inf; "
             f"there is no distribution over such scores (attention takes rows without keys)"
         )

@@ -6,7 +6,7 @@ from numpy.typing import DTypeLike
 from .. import functional as F
 from ..core.arrays import Array, check_rate
 from ..core.layer import Layer
-from ..core.run import Run
+from ..core.run import Run, rng_of
 from ..functional.dropout import DropoutSaved
 
 
@@ -33,7 +33,7 @@ class Dropout(Layer):
 
     def forward(self, x: Array, *, run: Run | None = None) -> tuple[Array, DropoutSaved]:
         """Drop entries of x, of any shape. Without a generator y is `x` itself."""
-        return F.dropout(x, self.rate, None if run is None else run.rng)
+        return F.dropout(x, self.rate, rng_of(run))
 
     def backward(self, dy: Array, saved: DropoutSaved, run: Run | None = None) -> Array:
         """Return dx, of dy's shape."""

@@ -10,7 +10,7 @@ Backward, given dy
     (1') dW by embedding's backward
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -33,7 +33,8 @@ from ..functional.embedding import EmbeddingSaved
 class LearnedPositionalEncodingSaved(NamedTuple):
     """What `LearnedPositionalEncoding.backward` needs."""
 
-    x: Array  # (..., length, d_model)  the caller's own array: for its shape and dtype
+    shape: tuple[int, ...]  # of x
+    dtype: np.dtype[Any]
     embedding: EmbeddingSaved
 
 
@@ -98,13 +99,13 @@ class LearnedPositionalEncoding(Layer):
                 f"LearnedPositionalEncoding: positions {positions.shape} do not broadcast to "
                 f"{x.shape[:-1]}, the shape of x without its last axis"
             )
-        return y, LearnedPositionalEncodingSaved(x, saved)
+        return y, LearnedPositionalEncodingSaved(x.shape, x.dtype, saved)
 
     def backward(
         self, dy: Array, saved: LearnedPositionalEncodingSaved, run: Run | None = None
     ) -> Array:
         """Return dx, equal to dy; add to the table's gradient."""
-        check_gradient("LearnedPositionalEncoding.backward", dy, saved.x.shape, saved.x)
+        check_gradient("LearnedPositionalEncoding.backward", dy, saved.shape, saved.dtype)
         dp = unbroadcast(dy, (*saved.embedding.ids.shape, dy.shape[-1]))  # (2')
         self.weight.add_grad(F.embedding_backward(dp, saved.embedding))  # (1')
         dx: Array = dy.copy()  # (2')

@@ -30,7 +30,7 @@ from .. import functional as F
 from .. import masks
 from ..core.arrays import Array, check_floats, check_integers, check_rate, check_size, fits
 from ..core.layer import Layer
-from ..core.run import Run
+from ..core.run import Run, rng_of
 from ..functional.attention import AttentionSaved
 from ..functional.linear import LinearSaved
 from ..functional.rotary import RotarySaved
@@ -180,7 +180,7 @@ class MultiHeadAttention(Layer):
         if run is not None and run.records("attention"):
             weights = F.attention_weights(q, k, mask=mask, bias=bias)
             run.record(self, "attention", self._ungroup(weights))
-        rng = None if run is None else run.rng
+        rng = rng_of(run)
         o, attention_saved = F.attention(
             q, k, v, mask=mask, bias=bias, dropout=self.dropout, rng=rng
         )  # (4)

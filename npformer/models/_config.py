@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..core.arrays import check_choice, check_positive, check_rate, check_size
+from ..core.arrays import check_choice, check_positive, check_rate, check_size, describe
 from ..layers._residual import NORM_POSITIONS, NORMS
 from ..layers.feed_forward import ACTIVATIONS
 from ..layers.multi_head_attention import check_heads
@@ -25,6 +25,9 @@ def check_config(config: Any) -> None:
     kv_heads = config.num_heads if config.num_kv_heads is None else config.num_kv_heads
     check_heads(owner, config.d_model, config.num_heads, kv_heads)
     check_rate(owner, "dropout", config.dropout)
+    for name in ("bias", "tie_embeddings"):
+        if not isinstance(getattr(config, name), bool):
+            raise TypeError(f"{owner}: {name} is {getattr(config, name)!r}; expected True or False")
     check_choice(owner, "norm", config.norm, NORMS)
     check_choice(owner, "norm_position", config.norm_position, NORM_POSITIONS)
     check_choice(owner, "activation", config.activation, [*ACTIVATIONS, "swiglu"])
@@ -36,6 +39,15 @@ def check_config(config: Any) -> None:
         raise ValueError(
             f"{owner}: {config.position} positions go in pairs and the width is {even}; "
             f"choose d_model and num_heads such that it is even"
+        )
+
+
+def check_config_type(config: Any, expected: type) -> None:
+    """Refuse a configuration of another model."""
+    if not isinstance(config, expected):
+        raise TypeError(
+            f"config is {describe(config)}; expected a {expected.__name__}, the configuration "
+            f"of this model"
         )
 
 

@@ -29,7 +29,7 @@ from ..functional.cross_entropy import CrossEntropySaved
 from ..functional.linear import LinearSaved
 from ..layers import Embedding, Encoder, Linear
 from ..layers.encoder import EncoderSaved
-from ._config import check_config, stack_options
+from ._config import check_config, check_config_type, stack_options
 from ._initialize import initialize_weights
 from ._inputs import (
     InputEmbedding,
@@ -114,6 +114,7 @@ class GPT(Model):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        check_config_type(config, GPTConfig)
         self.config = config
         with skeleton():  # weights are drawn below, by one rule
             embedding = Embedding(config.vocab_size, config.d_model, dtype=dtype)

@@ -33,7 +33,7 @@ from ..functional.linear import LinearSaved
 from ..layers import Decoder, Embedding, Encoder, Linear
 from ..layers.decoder import DecoderSaved
 from ..layers.encoder import EncoderSaved
-from ._config import check_config, stack_options
+from ._config import check_config, check_config_type, stack_options
 from ._initialize import initialize_weights
 from ._inputs import (
     InputEmbedding,
@@ -138,6 +138,7 @@ class Transformer(Model):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        check_config_type(config, TransformerConfig)
         self.config = config
         with skeleton():  # weights are drawn below, by one rule
             embedding = Embedding(config.vocab_size, config.d_model, dtype=dtype)

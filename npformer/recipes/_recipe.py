@@ -54,12 +54,14 @@ class Recipe(ABC):
     unit : str
         What the loss is counted in.
     vocabulary : Vocabulary
+    model_type : type of Model
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     unit: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
+    model_type: ClassVar[type[Model]]
     settings: Any
     vocabulary: Vocabulary
 

@@ -76,7 +76,7 @@ def train(
     history: dict[str, Any] = {"train": [], "held_out": [], "seconds": 0.0}
     if resume:
         recipe.check_record(metadata)
-        history = trainer.load(checkpoint)["history"]
+        history = trainer.load(checkpoint).get("history", history)
         if trainer.steps > settings.steps:
             raise InputError(f"--steps is {settings.steps}; the run has taken {trainer.steps}")
     _prepare(folder, recipe, model, fresh=not resume)
@@ -158,9 +158,9 @@ def _loop(recipe: Recipe, trainer: Trainer, history: dict[str, Any], checkpoint:
 
     progress = Progress(settings.steps, trainer.steps)
     with _interrupts() as interrupted, contextlib.closing(progress):
+        saved = trainer.steps if checkpoint.exists() else -1
         if trainer.steps == 0:
             look()
-        saved = trainer.steps
         while trainer.steps < settings.steps and not interrupted.is_set():
             loss = trainer.step(*recipe.batch(trainer.steps))
             history["train"].append(loss)

@@ -33,7 +33,7 @@ class Rule(NamedTuple):
 
 
 COUNT = Rule(int, "a whole number of at least 1", lambda n: n >= 1, "N")
-SEED = Rule(int, "a whole number of at least 0", lambda n: n >= 0, "N")
+SEED = Rule(int, "a whole number from 0 to 2**63 - 1", lambda n: 0 <= n < 2**63, "N")
 INTEGER = Rule(int, "a whole number", lambda n: True, "N")
 POSITIVE = Rule(float, "a number above 0", lambda x: 0 < x < math.inf, "X")
 NOT_NEGATIVE = Rule(float, "a number of at least 0", lambda x: 0 <= x < math.inf, "X")

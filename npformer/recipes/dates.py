@@ -18,7 +18,7 @@ import numpy as np
 from ..core.arrays import Array, BoolArray
 from ..core.run import Run
 from ..generation import generate
-from ..models import Transformer, TransformerConfig
+from ..models import Model, Transformer, TransformerConfig
 from ._pictures import Attention
 from ._recipe import BATCH, HELD_OUT, SPLIT, Recipe, pick_attention, stream
 from ._settings import COUNT, POSITIVE, SHARE, InputError, Settings, one_of, option
@@ -60,6 +60,7 @@ class Dates(Recipe):
     summary: ClassVar[str] = "encoder-decoder: dates as people write them to ISO dates"
     unit: ClassVar[str] = "nats per character"
     settings_type: ClassVar[type[Settings]] = DatesSettings
+    model_type: ClassVar[type[Model]] = Transformer
 
     def __init__(self, settings: DatesSettings) -> None:
         super().__init__(settings)

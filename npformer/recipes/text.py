@@ -17,7 +17,7 @@ import numpy as np
 from ..core.arrays import Array
 from ..core.run import Run
 from ..generation import generate
-from ..models import GPT, GPTConfig
+from ..models import GPT, GPTConfig, Model
 from ._pictures import Attention
 from ._recipe import BATCH, SAMPLE, Recipe, pick_attention, stream
 from ._settings import COUNT, FILE, POSITIVE, SHARE, InputError, Settings, one_of, option
@@ -66,6 +66,7 @@ class Text(Recipe):
     summary: ClassVar[str] = "GPT on the characters of a text"
     unit: ClassVar[str] = "nats per character"
     settings_type: ClassVar[type[Settings]] = TextSettings
+    model_type: ClassVar[type[Model]] = GPT
 
     def __init__(self, settings: TextSettings) -> None:
         super().__init__(settings)

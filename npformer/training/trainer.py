@@ -15,12 +15,12 @@ are added in the order of the shards: a step is the same to the bit whoever runs
 import math
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
 from ..core.arrays import Array, check_size, describe
-from ..core.errors import NonFiniteError
+from ..core.errors import DivergedError, NonFiniteError
 from ..models._model import Model
 from .checkpoint import load_trainer, save_trainer
 from .clipping import grad_norm, scale_grads
@@ -53,7 +53,9 @@ class Trainer:
 
     Attributes
     ----------
-    model, optimizer, schedule, clip_norm, accumulate, workers, rng
+    model, optimizer
+        As given; they stay.
+    schedule, clip_norm, accumulate, workers, rng
         As given; they may be changed between steps.
     steps : int
         Number of steps taken.
@@ -160,6 +162,7 @@ class Trainer:
             the batch was to be split and the model's loss is not a mean over parts.
         """
         rows = check_batch("Trainer.step", batch)
+        check_size("Trainer", accumulate=self.accumulate, workers=self.shards)
         lr = self.optimizer.lr
         if self.schedule is not None:
             lr = real("Trainer.step", f"schedule({self.steps})", self.schedule(self.steps))
@@ -167,7 +170,11 @@ class Trainer:
         self.model.zero_grad()
         loss = 0.0
         for shards in micro_batches:
-            for shard, part in zip(shards, self._run(shards), strict=True):
+            try:
+                parts = self._run(shards)
+            except DivergedError as error:
+                self._stop(f"the loss is not defined ({error})", lr)
+            for shard, part in zip(shards, parts, strict=True):
                 if not math.isfinite(part):
                     self._stop(f"the loss is {part}", lr)
                 loss += shard.share * part  # (1)
@@ -307,7 +314,7 @@ class Trainer:
                 own.add_grad(twin.grad)
         return losses
 
-    def _stop(self, what: str, lr: float) -> None:
+    def _stop(self, what: str, lr: float) -> NoReturn:
         raise NonFiniteError(
             f"step {self.steps}: {what}; the parameters are as they were before this step. Lower "
             f"the learning rate (here {lr:.3g}), clip gradients (clip_norm=1.0), or "

@@ -54,7 +54,7 @@ def test_a_gradient_that_is_given_is_not_kept():
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 1), (2, 3, 1), ()])
 def test_a_gradient_of_another_shape_is_refused_though_it_would_broadcast(shape):
     p = parameter(2, 3)
-    said = r"'w' has shape \(2, 3\) and was given a gradient of \(.*sum it over the axes"
+    said = r"^Parameter 'w' has shape \(2, 3\) and was given a gradient of \(.*broadcast$"
     with pytest.raises(ValueError, match=said):
         p.add_grad(np.ones(shape))
     assert not p.grad.any()
@@ -132,3 +132,14 @@ def test_repr():
     assert repr(parameter(2, 3)) == "Parameter('w', float64 (2, 3))"
     frozen = Parameter(np.ones(1, np.float32), trainable=False)
     assert repr(frozen) == "Parameter('', float32 (1,), frozen)"
+
+
+def test_a_replica_is_frozen_and_freed_with_its_original():
+    parameter = Parameter(np.ones(2))
+    twin = parameter.replica()
+    parameter.trainable = False
+    twin.add_grad(np.ones(2))
+    assert not twin.grad.any()
+    parameter.trainable = True
+    twin.add_grad(np.ones(2))
+    assert twin.grad.all()

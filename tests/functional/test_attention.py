@@ -89,6 +89,7 @@ def test_gradient(seed, lead, n_q, n_k, d_k, d_v, masked, dropout):
     )
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize(
     ("q", "k", "v", "bias"),
     [
@@ -98,11 +99,13 @@ def test_gradient(seed, lead, n_q, n_k, d_k, d_v, masked, dropout):
         ((2, 1), (), (5, 2, 3), (2, 1, 1, 4)),
     ],
 )
-def test_gradient_of_what_is_broadcast_is_summed(q, k, v, bias):
+def test_gradient_of_what_is_broadcast_is_summed(q, k, v, bias, dropout):
     arrays = normal(0, *q, 2, 3), normal(1, *k, 4, 3), normal(2, *v, 4, 2), normal(3, *bias)
     y, _ = F.attention(*arrays[:3], bias=arrays[3])
     assert_gradients(
-        lambda q, k, v, b: F.attention(q, k, v, bias=b),
+        lambda q, k, v, b: F.attention(
+            q, k, v, bias=b, dropout=dropout, rng=np.random.default_rng(0)
+        ),
         F.attention_backward,
         arrays,
         normal(4, *y.shape),
@@ -246,39 +249,58 @@ def test_causal_queries_stand_at_the_last_keys(n_q, n_k):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("content", GARBAGE)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_padded_keys_may_hold_anything_and_get_no_gradient(dtype, content, side):
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_padded_keys_may_hold_anything_and_get_no_gradient(dropout, dtype, content, side):
     """Bit for bit, whoever masks them: padding, a boolean array, or a bias of -inf."""
     q, k, v, dy = (a.astype(dtype) for a in qkv(0, 3, 2))
     padding = masks.padding(np.array([5, 2, 0]), side)
     real = padding.dense(3, 5)[:, None]
     bias = np.where(real, 0, -np.inf).astype(dtype)
     spoilt = ~real[:, :, 0, :, None]
-    clean = pass_of(q, np.where(spoilt, 0, k), np.where(spoilt, 0, v), dy, mask=padding)
+
+    def outputs(*arrays, **options):
+        return pass_of(*arrays, dropout=dropout, rng=np.random.default_rng(0), **options)
+
+    clean = outputs(q, np.where(spoilt, 0, k), np.where(spoilt, 0, v), dy, mask=padding)
     dirty_k, dirty_v = (np.where(spoilt, dtype(content), a) for a in (k, v))
     for options in ({"mask": padding}, {"mask": real}, {"bias": bias}):
-        got = pass_of(q, dirty_k, dirty_v, dy, **options)
+        got = outputs(q, dirty_k, dirty_v, dy, **options)
         assert_same(got[:4], clean[:4])
         for gradient in got[2:4]:
             np.testing.assert_array_equal(gradient[np.broadcast_to(spoilt, gradient.shape)], 0)
-    # and the padding need not be there at all
-    alone = pass_of(q[1], *(a[1][:, real[1, 0, 0]] for a in (k, v)), dy[1])
-    assert_same(alone[:2], [a[1] for a in clean[:2]], rtol=1e-5 if dtype is np.float32 else 1e-12)
+    if not dropout:  # whose bits go by the place: the padding need not be there at all
+        alone = pass_of(q[1], *(a[1][:, real[1, 0, 0]] for a in (k, v)), dy[1])
+        rtol = 1e-5 if dtype is np.float32 else 1e-12
+        assert_same(alone[:2], [a[1] for a in clean[:2]], rtol=rtol)
 
 
-def test_nan_reaches_those_who_look_at_it_and_no_one_else():
-    q, k, v, _ = qkv(0, n_q=5)
-    want, _ = F.attention(q, k, v, mask=masks.causal())
-    for spoilt in (k, v):
-        spoilt[3, 0] = np.nan
-        y, _ = F.attention(q, k, v, mask=masks.causal())
-        np.testing.assert_array_equal(y[:3], want[:3])
-        assert np.isnan(y[3:]).any(axis=1).all()
+@pytest.mark.parametrize("which", [1, 2])
+def test_nan_reaches_those_who_look_at_it_and_no_one_else(which):
+    arrays = qkv(0, n_q=5)[:3]
+    want, _ = F.attention(*arrays, mask=masks.causal())
+    arrays[which][3, 0] = np.nan
+    y, _ = F.attention(*arrays, mask=masks.causal())
+    np.testing.assert_array_equal(y[:3], want[:3])
+    assert np.isnan(y[3:]).any(axis=1).all()
+
+
+def test_values_that_are_not_finite_are_summed_as_any_others():
+    """Entry by entry, over the keys that are looked at: several in one head, one in several."""
+    q, k, v, _ = qkv(0, 7, n_q=5)
+    v[0, 3], v[0, 4, 1], v[1, 3, 1], v[6, 1, 0] = (np.nan, 2), np.inf, -np.inf, np.inf
+    y, saved = F.attention(q, k, v, mask=masks.causal())
+    for b, i in np.ndindex(7, 5):
+        want = sum(saved.p[b, i, j] * v[b, j] for j in range(i + 1))
+        np.testing.assert_allclose(y[b, i], want, rtol=1e-12)
+    alone, _ = F.attention(q[0], k[0], v[0], mask=masks.causal())
+    np.testing.assert_allclose(alone, y[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("query", [1.0, 3e38, np.inf, np.nan])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("how", ["mask", "mask object", "bias"])
-def test_dead_rows_give_zero_and_get_and_give_no_gradient(how, dtype, query):
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_dead_rows_give_zero_and_get_and_give_no_gradient(dropout, how, dtype, query):
     q, k, v, dy = (a.astype(dtype) for a in qkv(0, 2))
     held = np.ones((2, 3, 5), bool)
     held[0, 1] = held[1] = False
@@ -288,9 +310,13 @@ def test_dead_rows_give_zero_and_get_and_give_no_gradient(how, dtype, query):
         "bias": {"bias": np.where(held, 0, -np.inf).astype(dtype)},
     }[how]
     dead = ~held.any(axis=-1)
-    want = pass_of(q, k, v, np.where(dead[..., None], 0, dy), mask=held)
+
+    def outputs(*arrays, **options):
+        return pass_of(*arrays, dropout=dropout, rng=np.random.default_rng(0), **options)
+
+    want = outputs(q, k, v, np.where(dead[..., None], 0, dy), mask=held)
     q[dead] = query
-    y, dq, dk, dv, dbias = pass_of(q, k, v, dy, **options)
+    y, dq, dk, dv, dbias = outputs(q, k, v, dy, **options)
     np.testing.assert_array_equal(y[dead], 0)
     np.testing.assert_array_equal(dq[dead], 0)
     if dbias is not None:
@@ -381,6 +407,20 @@ def test_dropout_by_the_bits_of_its_seed():
     np.testing.assert_allclose(dv, (p * keep / 0.6).swapaxes(-1, -2) @ dy, rtol=1e-13)
 
 
+def test_what_is_dropped_is_not_looked_at():
+    """A value of NaN reaches neither output nor gradient of a query whose weight for it fell."""
+    q, k, v, dy = qkv(0, n_q=20)
+    v[3] = 0
+    want = pass_of(q, k, v, dy, dropout=0.5, rng=np.random.default_rng(1))
+    v[3] = np.nan
+    y, saved = F.attention(q, k, v, dropout=0.5, rng=np.random.default_rng(1))
+    dropped = ~kept(saved.seed, np.zeros((), np.uint64), Span(0, 20, 20), Span(3, 4, 5), 0.5)[:, 0]
+    assert 0 < dropped.sum() < 20
+    got = y, F.attention_backward(dy, saved)[0]
+    assert_same([a[dropped] for a in got], [a[dropped] for a in want[:2]])
+    assert all(np.isnan(a[~dropped]).all() for a in got)
+
+
 def test_a_generator_gives_one_seed_a_call_whatever_the_size():
     rng, twin = np.random.default_rng(5), np.random.default_rng(5)
     same = [F.attention(*qkv(0)[:3], dropout=0.5, rng=r)[1].seed for r in (rng, twin)]
@@ -404,6 +444,13 @@ def test_dropout_keeps_the_mean():
     alike = np.broadcast_to(q, (2000, *q.shape))
     y, _ = F.attention(alike, k, v, dropout=0.3, rng=np.random.default_rng(0))
     assert np.all(np.abs(np.mean(y, axis=0) - want) < 5 * np.std(y, axis=0) / math.sqrt(2000))
+
+
+def test_what_overflows_in_ordinary_numbers_is_reported():
+    q, k, v, dy = qkv(0, n_q=1)
+    _, saved = F.attention(q, k, v)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="overflow .* in matmul"):
+        F.attention_backward(1.7e308 * np.sign(dy), saved)
 
 
 # Dtypes and refusals

@@ -34,6 +34,11 @@ def test_a_position_s_gradient_is_the_sum_over_all_that_stand_there():
     want = np.zeros((6, 4))
     np.add.at(want, at, dy)
     assert_close(gradients(layer, dy, x, at)[1]["weight"], want)
+    _, alone = gradients(layer, dy[0], x[0])
+    assert_close(alone["weight"][:3], dy[0])
+    said = r"^LearnedPositionalEncoding.backward: dy is \(3, 4\) but the output was \(2, 3, 4\)"
+    with pytest.raises(ValueError, match=said):
+        layer.backward(dy[0], layer.forward(x)[1])
 
 
 @pytest.mark.parametrize(

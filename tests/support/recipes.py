@@ -1,6 +1,7 @@
 """Recipes made tiny: a few dates, a short text, models of a few hundred numbers."""
 
 import io
+import signal
 
 import pytest
 
@@ -14,10 +15,14 @@ TEXT = ["--context", "16", *DATES]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
+    # A process that was started in the background may ignore Ctrl-C; these tests send it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(dates, "NUM_DATES", 300)  # 30 of them held out
     monkeypatch.setattr(dates, "_LOOK", 8)
     monkeypatch.setattr(text, "_LOOK", 4)
     monkeypatch.setattr(text, "_SAMPLE_LENGTH", 20)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.strategies import seeds
 from training.small_model import Inseparable, Small, batch, everything, small
 
-from npformer import Run
+from npformer import Run, models
 from npformer.core import NonFiniteError
 from npformer.training import SGD, AdamW, Trainer, schedules
 from npformer.training.shards import rows_of, split
@@ -285,3 +285,21 @@ def test_bad_arguments_are_refused_with_the_remedy(options, error, said):
     options = {"model": MODEL, "optimizer": SGD(MODEL.parameters()), **options}
     with pytest.raises(error, match=said):
         Trainer(options.pop("model"), options.pop("optimizer"), **options)
+
+
+def test_logits_that_overflow_stop_the_step_by_its_number():
+    config = models.GPTConfig(5, 4, 4, 1, 1, tie_embeddings=False)
+    model = models.GPT(config, rng=np.random.default_rng(0))
+    model.head.weight.value[...] = 3e38
+    ids = np.array([[1, 2, 3]])
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match="step 0: the loss is not"):
+        Trainer(model, AdamW(model.parameters())).step(ids, ids)
+
+
+@pytest.mark.parametrize("name", ["accumulate", "workers"])
+def test_a_split_that_was_changed_to_nonsense_is_refused(name):
+    model = models.GPT(models.GPTConfig(5, 4, 4, 1, 1))
+    trainer = Trainer(model, AdamW(model.parameters()))
+    setattr(trainer, name, 0)
+    with pytest.raises(ValueError, match=f"{name} is 0"):
+        trainer.step(np.array([[1, 2]]), np.array([[2, 3]]))

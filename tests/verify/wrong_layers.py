@@ -8,6 +8,7 @@ from npformer import Layer, Parameter
 from npformer.catalogue import Example
 
 LAYERS = {}
+ANYTHING = "missing term", "unrelated"  # where what is lost has no simpler name
 
 
 def case(name, which, spoil, *families):
@@ -114,8 +115,7 @@ case(
     "LearnedPositionalEncoding: the first of the batch",
     "",
     method(_first_of_the_batch),
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 case(
     "LearnedPositionalEncoding: a mean over the batch",
@@ -127,8 +127,7 @@ case(
     "LearnedPositionalEncoding: positions forgotten",
     "positions given",
     method(_positions_from_zero),
-    "missing term",
-    "unrelated",
+    *ANYTHING,
     "one slice",
 )
 
@@ -157,16 +156,15 @@ def _width_for_width(layer, dy, saved):
     return right(layer, dy, saved) * 6 / 4
 
 
-case("FeedForward: slope forgotten", "relu", method(_no_activation), "missing term", "unrelated")
-case("FeedForward: dropout forgotten", "gelu", method(_no_dropout), "missing term", "unrelated")
-case("FeedForward: the gate's dx dropped", "swiglu", method(_value_path_alone), "missing term")
+case("FeedForward: slope forgotten", "relu", method(_no_activation), *ANYTHING)
+case("FeedForward: dropout forgotten", "gelu", method(_no_dropout), *ANYTHING)
+case("FeedForward: the gate's dx dropped", "swiglu", method(_value_path_alone), *ANYTHING)
 case(
     "FeedForward: up and gate exchanged",
     "swiglu",
     exchanging("up", "gate"),
     "exchanged",
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 case("FeedForward: d_ff for d_model", "silu", method(_width_for_width), "factor")
 case(
@@ -234,14 +232,13 @@ def mha(name, which, spoil, *families):
     case(f"MultiHeadAttention: {name}", which, spoil, *families)
 
 
-mha("queries' dx alone", "", method(_dx_of_queries_alone), "missing term", "unrelated")
+mha("queries' dx alone", "", method(_dx_of_queries_alone), *ANYTHING)
 mha(
     "q_proj and k_proj exchanged",
     "",
     exchanging("q_proj", "k_proj"),
     "exchanged",
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 mha(
     "heads cut without turning", "", method(_heads_cut_without_turning), "unrelated", "missing term"
@@ -253,47 +250,41 @@ mha(
     "",
     parameter("out_proj.weight", lambda g: np.roll(g, 4, axis=1)),
     "permuted",
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 mha(
     "no dropout in backward",
     "causal, dropout",
     _attention_of(lambda s: s._replace(rate=0.0)),
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 mha(
     "another dropout mask",
     "causal, dropout",
     _attention_of(lambda s: s._replace(seed=s.seed + 1)),
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 mha(
     "mask forgotten",
     "causal, dropout",
     _attention_of(lambda s: s._replace(p=F.attention_weights(s.q, s.k))),
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 mha(
     "a group's first head alone",
     "grouped, rotary, masked",
     method(_first_head_of_a_group),
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 mha(
     "keys not turned back",
     "grouped, rotary, masked",
     method(_keys_not_turned_back),
-    "missing term",
-    "unrelated",
+    *ANYTHING,
 )
 mha("memory's gradient doubled", "cross", method(_doubled), "factor")
 mha("memory's gradient forgotten", "cross", method(_forgotten), "missing")
-mha("memory's gradient of keys alone", "cross", method(_of_keys), "missing term", "unrelated")
+mha("memory's gradient of keys alone", "cross", method(_of_keys), *ANYTHING)
 
 
 # --- blocks and stacks
@@ -335,26 +326,25 @@ def _branch_not_dropped(layer, dy, saved):
     return right(layer, dy, saved._replace(feed_forward=branch))
 
 
-anything = "missing term", "unrelated"
 case("EncoderLayer: the stream dropped", "pre", method(_without_the_stream), "missing term")
 case(
     "EncoderLayer: norms exchanged",
     "pre",
     exchanging("self_attention_norm", "feed_forward_norm"),
     "exchanged",
-    *anything,
+    *ANYTHING,
 )
 case(
     "EncoderLayer: dropout of a branch forgotten",
     "post",
     method(_branch_not_dropped),
-    *anything,
+    *ANYTHING,
 )
 case("DecoderLayer: memory's sign", "post", method(_memory_of_the_wrong_sign), "sign")
 case("DecoderLayer: memory doubled", "pre", method(_doubled), "factor")
-case("Encoder: layers undone in the wrong order", "post", method(_last_layer_for_all), *anything)
-case("Encoder: the last norm not undone", "pre", method(_norm_skipped), "zero", *anything)
-case("Decoder: memory of the last layer alone", "pre", method(_first_part_of_memory), *anything)
+case("Encoder: layers undone in the wrong order", "post", method(_last_layer_for_all), *ANYTHING)
+case("Encoder: the last norm not undone", "pre", method(_norm_skipped), "zero", *ANYTHING)
+case("Decoder: memory of the last layer alone", "pre", method(_first_part_of_memory), *ANYTHING)
 case(
     "Decoder: a weight inside overwritten",
     "post",
@@ -397,4 +387,4 @@ def _counted_once(layer, dy, saved):
     return dx
 
 
-case("tied weights: counted once", tied, method(_counted_once), *anything)
+case("tied weights: counted once", tied, method(_counted_once), *ANYTHING)

@@ -508,7 +508,7 @@ IGNORED = "smoothed, some ignored"
 def _ignored_too(right, dy, saved):
     dx = right(dy, saved)
     left_out = np.setdiff1d(np.arange(len(dx)), saved.counted)
-    dx[left_out] = F.softmax(saved.logits[left_out])[0] * dy / len(saved.counted)
+    dx[left_out] = saved.p[0] * dy / len(saved.counted)
     return dx
 
 
