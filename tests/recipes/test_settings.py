@@ -45,7 +45,7 @@ def test_what_was_not_given_leaves_no_trace():
         (("--width", "two"), "got 'two', expected a whole number of at least 1"),
         (("--lr", "nan"), "got 'nan', expected a number above 0"),
         (("--lr", "0"), "got '0', expected a number above 0"),
-        (("--seed", "-1"), "got '-1', expected a whole number of at least 0"),
+        (("--seed", "-1"), "got '-1', expected a whole number from 0"),
         (("--warmup", "1"), "got '1', expected a number of at least 0 and below 1"),
         (("--norm", "mid"), "got 'mid', expected pre or post"),
         (("--path", ""), "got '', expected the path of a file"),
