@@ -1,0 +1,337 @@
+"""Apply mutations to the backward passes, and run the tests against each.
+
+``python tests/mutation/run.py [NAME ...]``: a NAME is a file, a function or a class, such as
+``linear``, ``linear_backward`` or ``"layers/linear.py Linear.backward"``; without one, all are
+taken. The exit status is 1 if a mutant survives that ``equivalents.txt`` does not list, or if
+what it lists does not exist or is killed after all.
+
+How it works: package and tests are copied to a temporary folder, where pytest imports and
+collects them once. A first pass over the original finds out which tests reach which function.
+Then each mutant gets a process of its own, forked from the one that has everything imported. In
+it the function's code object is exchanged, so that whoever holds the function runs the mutant,
+and the tests that reach it run until one fails, first those that killed the mutants before. Only
+the nearest tests run, those that reach few other targets, up to `SECONDS` in all: a mutant that
+only a test of something larger would kill counts as a survivor.
+"""
+
+import argparse
+import ast
+import copy
+import importlib
+import inspect
+import os
+import pickle
+import resource
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter, defaultdict
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+from mutate import mutants
+from targets import targets
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "npformer"
+TESTS = ("tests/test_contract.py", "tests/functional", "tests/layers", "tests/core")
+EQUIVALENTS = "tests/mutation/equivalents.txt"
+NEEDED = (PACKAGE, "tests", "setup.cfg")
+SECONDS = 6.0  # of tests a mutant has to survive
+BYTES = 8 << 30  # that a mutant may allocate
+LATE = (signal.SIGPROF, signal.SIGALRM)
+
+
+class Runner:
+    """A pytest plugin that, in place of running the tests once, runs them once a mutant."""
+
+    def __init__(self, root, chosen, reasons, processes):
+        self.root, self.chosen, self.reasons = root, chosen, reasons
+        self.processes = processes
+        self.outcomes = []  # (target, mutant, who killed it or None)
+        self.failed = False
+        self.trouble = ""  # why nothing was tried
+
+    def pytest_collection(self):
+        """Spare hypothesis the search for the smallest example: one that fails will do."""
+        from hypothesis import Phase, settings
+
+        phases = (Phase.explicit, Phase.generate)
+        settings.register_profile("mutation", settings.default, phases=phases)
+        settings.load_profile("mutation")
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.trouble = f"{report.nodeid} cannot be collected:\n{report.longreprtext}"
+
+    def pytest_runtestloop(self, session):
+        if self.trouble:
+            return True
+        self.items = {item.nodeid: item for item in session.items}
+        self.functions = {target.name: self.function(target) for target in self.chosen}
+        first = Fork(self.baseline, 600).result()
+        if isinstance(first, str):
+            self.trouble = f"without any mutant {first} does not pass"
+            return True
+        took, reached = first
+        print(f"{len(self.items)} tests, {sum(took.values()):.0f} s without a mutant\n")
+        self.try_all(took, reached)
+        return True
+
+    def pytest_runtest_logreport(self, report):
+        self.failed |= report.failed
+
+    def function(self, target):
+        """The function object itself, which is that of the copy."""
+        dotted = target.file.removesuffix(".py").replace("/", ".")
+        function = importlib.import_module(f"{PACKAGE}.{dotted}")
+        for name in target.qualname.split("."):
+            function = getattr(function, name)
+        function = inspect.unwrap(function)
+        assert isinstance(function, FunctionType)
+        assert not function.__code__.co_freevars
+        assert Path(function.__code__.co_filename) == self.root / PACKAGE / target.file
+        assert function.__code__.co_firstlineno == target.node.lineno
+        return function
+
+    def passes(self, item):
+        self.failed = False
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        return not self.failed
+
+    def baseline(self):
+        """Seconds that each test takes, and for each target the tests that reach it."""
+        now = set()
+        for target in self.chosen:
+            function, node = self.functions[target.name], copy.deepcopy(target.node)
+            function.__globals__["_reached_"] = now.add
+            node.body[:0] = ast.parse(f"_reached_({target.name!r})").body
+            function.__code__ = code(ast.unparse(node), target)
+        took, reached = {}, defaultdict(list)
+        for name, item in self.items.items():
+            now.clear()
+            start = time.process_time()
+            if not self.passes(item):
+                return name
+            took[name] = max(time.process_time() - start, 1e-4)
+            for target in now:
+                reached[target].append((len(now), took[name], name))
+        return took, {target: nearest(tests) for target, tests in reached.items()}
+
+    def try_all(self, took, reached):
+        tried, kills = Counter(), Counter()  # by target and test
+        running, waiting = {}, {target.name: mutants(target.node) for target in self.chosen}
+        queue = [(t, m) for t in self.chosen for m in waiting[t.name]]
+
+        def wait():
+            for fork in select.select([*running], [], [])[0]:
+                target, mutant, names = running.pop(fork)
+                killer = fork.result()
+                ran = names[: names.index(killer) + 1 if killer in names else None]
+                tried.update((target.name, name) for name in ran)
+                kills[target.name, killer] += 1
+                self.outcomes.append((target, mutant, killer))
+                waiting[target.name].remove(mutant)
+                if not waiting[target.name]:
+                    self.report(target)
+
+        for target, mutant in queue:
+            if len(running) == self.processes:
+                wait()
+            promise = {
+                name: (kills[target.name, name] + 1) / (tried[target.name, name] + 2) / took[name]
+                for name in reached.get(target.name, [])
+            }
+            names = sorted(promise, key=promise.get, reverse=True)  # most kills a second first
+            limit = 10 + 10 * sum(took[name] for name in names)
+            running[self.fork(target, mutant, names, limit)] = target, mutant, names
+        while running:
+            wait()
+
+    def fork(self, target, mutant, names, limit):
+        """Start the tests; the result is the name of the first that fails, or None."""
+
+        def trial():
+            self.functions[target.name].__code__ = code(mutant.source, target)
+            return next((name for name in names if not self.passes(self.items[name])), None)
+
+        return Fork(trial, limit)
+
+    def report(self, target):
+        outcomes = [(m, killer) for t, m, killer in self.outcomes if t is target]
+        alive = [m for m, killer in outcomes if killer is None]
+        listed = [m for m in alive if key(target, m) in self.reasons]
+        line = f"{target.name:<72}{len(outcomes):5} mutants, {len(outcomes) - len(alive):4} killed"
+        line += f", {len(listed)} equivalent" if listed else ""
+        line += f", {len(alive) - len(listed)} SURVIVE" if len(alive) > len(listed) else ""
+        print(line)
+        for mutant in sorted(alive, key=lambda m: m.line):
+            if mutant not in listed:
+                print(f"  {PACKAGE}/{target.file}:{mutant.line} {mutant.kind}")
+                print(f"    - {mutant.before}\n    + {mutant.after}")
+        sys.stdout.flush()
+
+
+class Fork:
+    """A job in a process of its own, with limits; what it returns comes through a pipe."""
+
+    def __init__(self, job, seconds):
+        self.read, write = os.pipe()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(write)
+            return
+        try:
+            signal.setitimer(signal.ITIMER_PROF, seconds)  # of the processor's time
+            signal.alarm(60 + 20 * int(seconds))
+            resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, 1)
+            os.dup2(nothing, 2)
+            try:
+                result = job()
+            except Exception:  # a test does not raise here, so this is a mistake in this file
+                result = RuntimeError(traceback.format_exc())
+            with open(write, "wb") as pipe:
+                pickle.dump(result, pipe)
+        finally:
+            os._exit(0)
+
+    def fileno(self):
+        return self.read
+
+    def result(self):
+        """What the job returned, or by what it ended without."""
+        with open(self.read, "rb") as pipe:
+            sent = pipe.read()
+        _, status = os.waitpid(self.pid, 0)
+        if not sent:
+            late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in LATE
+            return "the time limit" if late else "a crash"
+        result = pickle.loads(sent)
+        if isinstance(result, RuntimeError):
+            raise result
+        return result
+
+
+def nearest(tests):
+    """Names of the tests that reach little else, as many as `SECONDS` allow."""
+    names, total = [], 0.0
+    for _, seconds, name in sorted(tests):
+        total += seconds
+        if total <= SECONDS or not names:
+            names.append(name)
+    return names
+
+
+def code(source, target):
+    """The code object of a function from its source."""
+    compiled = compile(source, target.file, "exec").co_consts
+    return next(c for c in compiled if getattr(c, "co_name", "") == target.node.name)
+
+
+def key(target, mutant):
+    return target.name, mutant.before, mutant.after
+
+
+def read_equivalents(path):
+    """Reasons by function, line before and line after.
+
+    The file has a block for each reason: ``@`` and the function, ``-`` and the line as it is,
+    ``+`` and the line as it may be, several of them perhaps, ``=`` and why. What a block does not
+    say is as in the block before.
+    """
+    reasons, after, last = {}, [], ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        mark, text = line[:1], line[2:]
+        if mark == "@":
+            name = text
+        elif mark == "-":
+            before = text
+        elif mark == "+":
+            after = [*after, text] if last == "+" else [text]
+        elif mark == "=":
+            new = {(name, before, a): text for a in after}
+            assert not new.keys() & reasons.keys(), f"line {number}: listed twice"
+            reasons |= new
+        last = mark
+    return reasons
+
+
+def stale(chosen, outcomes, reasons):
+    """What `equivalents.txt` lists for these targets and should not."""
+    names = {target.name for target in chosen}
+    found = defaultdict(list)
+    for target, mutant, killer in outcomes:
+        found[key(target, mutant)].append(killer)
+    for entry in reasons:
+        if entry[0] in names:
+            if not found[entry]:
+                yield entry, "there is no such mutant"
+            for killer in filter(None, found[entry]):
+                yield entry, f"it is killed by {killer}"
+
+
+def main(arguments=None):
+    """Return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="file, function or class")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="at once (2)")
+    parser.add_argument("--list", action="store_true", help="show the mutants and run nothing")
+    parser.add_argument("--root", type=Path, default=ROOT, help="of the project")
+    options = parser.parse_args(arguments)
+    start = time.perf_counter()
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is imported, with the package
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        for name in NEEDED:
+            source = options.root / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
+        reasons = read_equivalents(root / EQUIVALENTS)
+        chosen = targets(root / PACKAGE)
+        for name in options.names:
+            if not any(target.answers_to(name) for target in chosen):
+                parser.error(f"nothing is called {name!r}")
+        if options.names:
+            chosen = [t for t in chosen if any(t.answers_to(name) for name in options.names)]
+        if options.list:
+            for target in chosen:
+                for mutant in mutants(target.node):
+                    print(f"{PACKAGE}/{target.file}:{mutant.line} {target.qualname}: {mutant.kind}")
+                    print(f"    - {mutant.before}\n    + {mutant.after}")
+            return 0
+        sys.path[0] = str(root)
+        os.chdir(root)
+        runner = Runner(root, chosen, reasons, options.processes)
+        flags = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:timeout", "-s"]
+        paths = [t for t in TESTS if (root / t).exists()]
+        status = pytest.main([*flags, *paths], plugins=[runner])
+        os.chdir(options.root)
+    if runner.trouble or not runner.outcomes:
+        print(runner.trouble or f"pytest tried nothing and ended with status {status}")
+        return 2
+    outcomes = runner.outcomes
+    survivors = [o for o in outcomes if o[2] is None and key(*o[:2]) not in reasons]
+    equivalents = sum(killer is None for *_, killer in outcomes) - len(survivors)
+    wrong = [*stale(chosen, outcomes, reasons)]
+    for (name, before, after), why in wrong:
+        print(f"\nlisted as equivalent, but {why}: {name}\n    - {before}\n    + {after}")
+    killed, counted = len(outcomes) - equivalents - len(survivors), len(outcomes) - equivalents
+    ends = Counter(killer for *_, killer in outcomes if killer in ("the time limit", "a crash"))
+    by = "".join(f" ({n} by {what})" for what, n in ends.items())
+    print(
+        f"\n{len(outcomes)} mutants: {killed} killed{by}, {equivalents} equivalent, "
+        f"{len(survivors)} survive; score {100 * killed / max(counted, 1):.2f} %, "
+        f"{time.perf_counter() - start:.0f} s"
+    )
+    return int(bool(survivors or wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The mutation runner: what it changes, what it finds alive, and that its list is up to date."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from mutation.mutate import mutants
+from mutation.targets import targets
+
+import npformer
+import npformer.functional as F
+from npformer import layers
+
+MUTATION = Path(__file__).parent / "mutation"
+PACKAGE = Path(npformer.__file__).parent
+
+OPERATION = '''
+def scale(x, weight):
+    return x * weight, weight
+
+
+def scale_backward(dy, saved):
+    """Not mutated."""
+    return _times(dy, saved)
+
+
+def _times(dy, weight):
+    return dy * weight
+'''
+TEST = """
+from npformer.functional.scale import scale_backward
+
+
+def test_gradient():
+    assert scale_backward(3.0, {weight}) == 3.0 * {weight}
+"""
+
+
+def afters(source):
+    (function,) = ast.parse(source).body
+    return {mutant.after for mutant in mutants(function)}
+
+
+def test_formulas_are_mutated():
+    found = afters('def f(dy, x, w):\n    "y"\n    dx = dy @ w.T\n    return dx - 2.0 * x, -x')
+    assert found >= {
+        "dx = dy * w.T", "dx = w.T @ dy", "dx = dy @ w", "dx = dy", "dx = w.T", "dx = x @ w.T",
+        "dx = -(dy @ w.T)", "dx = 1.001 * (dy @ w.T)",
+        "return (dx + 2.0 * x, -x)", "return (2.0 * x - dx, -x)", "return (dx, -x)",
+        "return (dx - 1.0 * x, -x)", "return (dx - x, -x)", "return (dx - 2.0 * dx, -x)",
+        "return (-x, dx - 2.0 * x)", "return (dx - 2.0 * x, x)",
+    }  # fmt: skip
+
+
+def test_calls_conditions_and_statements_are_mutated():
+    found = afters(
+        "def f(self, dy, n):\n"
+        "    dx = np.sum(dy, axis=-1, keepdims=True).copy()\n"
+        "    dx *= n\n"
+        "    self.weight.add_grad(dx)\n"
+        "    if n > 1 and not dx.ndim:\n"
+        "        dx = dx * n\n"
+        "    return dx[..., 0]"
+    )
+    assert found >= {
+        "dx = np.sum(dy, axis=-1, keepdims=True)", "dx = dy.copy()",
+        "dx = np.sum(dy, axis=0, keepdims=True).copy()",
+        "dx = np.sum(dy, axis=-2, keepdims=True).copy()", "dx = np.sum(dy, axis=-1).copy()",
+        "dx = np.sum(dy, axis=-1, keepdims=False).copy()",
+        "dx = np.mean(dy, axis=-1, keepdims=True).copy()",
+        "dx /= n", "dx += n", "dx = n", "pass", "self.weight.add_grad(-dx)",
+        "if n >= 1 and (not dx.ndim):", "if n > 1 or not dx.ndim:", "if n > 1:", "if True:",
+        "if not (n > 1 and (not dx.ndim)):", "if n > 1 and dx.ndim:",
+        "dx *= n dx = dx", "return dx", "return dx[..., 1]",
+    }  # fmt: skip
+
+
+def test_mutants_differ_and_leave_the_function_as_it_was():
+    for target in targets(PACKAGE)[:3]:
+        before = ast.unparse(target.node)
+        sources = [mutant.source for mutant in mutants(target.node)]
+        assert len(sources) == len(set(sources)) > 10
+        assert ast.unparse(target.node) == before
+
+
+def test_every_backward_is_a_target():
+    names = {target.qualname for target in targets(PACKAGE)}
+    backward = {name for name in F.__all__ if name.endswith("_backward")}
+    built = {name for name in layers.__all__ if isinstance(getattr(layers, name), type)}
+    assert names >= backward | {f"{name}.backward" for name in built}
+    assert names >= {"residual_backward", "unbroadcast", "Parameter.add_grad"}
+    assert names >= {"_mix", "_turn", "_exact", "MultiHeadAttention._cut"}  # helpers of theirs
+
+
+def test_what_is_listed_as_equivalent_is_still_a_mutant():
+    lines = (MUTATION / "equivalents.txt").read_text(encoding="utf-8").splitlines()
+    assert {line[:2] for line in lines} <= {"@ ", "- ", "+ ", "= "}
+    by_name = {target.name: target for target in targets(PACKAGE)}
+    for line in lines:
+        if line[0] == "@":
+            known = {(m.before, m.after) for m in mutants(by_name[line[2:]].node)}
+        elif line[0] == "-":
+            before = line[2:]
+        elif line[0] == "+":
+            assert (before, line[2:]) in known
+
+
+def run(root, weight, equivalents=""):
+    """Mutate a package of one operation, which its test tries at one weight."""
+    files = {
+        "setup.cfg": "[tool:pytest]\n",
+        "npformer/__init__.py": "",
+        "npformer/functional/__init__.py": "",
+        "npformer/functional/scale.py": OPERATION,
+        "tests/functional/test_scale.py": TEST.format(weight=weight),
+        "tests/mutation/equivalents.txt": equivalents,
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    command = [sys.executable, str(MUTATION / "run.py"), "--root", str(root)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_survivor_is_reported_and_may_be_listed_as_equivalent(tmp_path):
+    """At weight 1 nobody sees that it is forgotten."""
+    blind = run(tmp_path, 1.0)
+    assert blind.returncode == 1, blind.stdout + blind.stderr
+    assert "npformer/functional/scale.py:12 operand dropped" in blind.stdout
+    assert "    - return dy * weight\n    + return dy\n" in blind.stdout
+    true = "@ functional/scale.py scale_backward\n- return _times(dy, saved)\n"
+    true += "+ return _times(saved, dy)\n= a product does not mind\n"
+    sharp = run(tmp_path, 2.0, true)
+    assert sharp.returncode == 0, sharp.stdout + sharp.stderr
+    assert "1 equivalent, 0 survive; score 100.00 %" in sharp.stdout
+    false = "@ functional/scale.py _times\n- return dy * weight\n+ return dy\n= it looks so\n"
+    stale = run(tmp_path, 2.0, true + false)
+    assert stale.returncode == 1, stale.stdout + stale.stderr
+    assert "listed as equivalent, but it is killed by" in stale.stdout
+
+
+def test_nothing_counts_as_killed_where_the_tests_fail_anyway(tmp_path):
+    done = run(tmp_path, "1.0 / 0")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "without any mutant tests/functional/test_scale.py::test_gradient does" in done.stdout
