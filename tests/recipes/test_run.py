@@ -229,3 +229,18 @@ def test_random_streams_depend_on_nothing_that_happened_before(command, book):
         for a, b in zip(first[step], other.batch(step), strict=True):
             np.testing.assert_array_equal(a, b)
     assert any(not np.array_equal(a, b) for a, b in zip(first[0], first[1], strict=True))
+
+
+def test_ctrl_c_before_the_first_step_leaves_a_checkpoint_too(command, tmp_path, monkeypatch):
+    recipe = RECIPES[command[1]]
+    look = recipe.look
+
+    def interrupting(self, model):
+        os.kill(os.getpid(), signal.SIGINT)
+        return look(self, model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "look", interrupting)
+        assert run(command, tmp_path / "run") == 130
+    assert load_model(tmp_path / "run" / CHECKPOINT)[1]["history"]["train"] == []
+    assert run(command, tmp_path / "run", "--resume") == 0
