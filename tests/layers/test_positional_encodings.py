@@ -36,9 +36,13 @@ def test_a_position_s_gradient_is_the_sum_over_all_that_stand_there():
     assert_close(gradients(layer, dy, x, at)[1]["weight"], want)
     _, alone = gradients(layer, dy[0], x[0])
     assert_close(alone["weight"][:3], dy[0])
+    saved = layer.forward(x)[1]
     said = r"^LearnedPositionalEncoding.backward: dy is \(3, 4\) but the output was \(2, 3, 4\)"
     with pytest.raises(ValueError, match=said):
-        layer.backward(dy[0], layer.forward(x)[1])
+        layer.backward(dy[0], saved)
+    said = "^LearnedPositionalEncoding.backward: saved is float64 but dy is float32"
+    with pytest.raises(TypeError, match=said):
+        layer.backward(dy.astype(np.float32), saved)
 
 
 @pytest.mark.parametrize(

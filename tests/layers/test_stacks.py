@@ -41,6 +41,13 @@ def test_a_stack_is_its_layers_one_after_another(where):
     assert_close(decoder(x, z, mask=mask, memory_mask=mask_of_five, bias=bias), b)
 
 
+@pytest.mark.parametrize(("kind", "memory"), [(Encoder, ()), (Decoder, (normal(1, 2, 5, D),))])
+def test_what_a_stack_of_another_depth_saved_is_refused(kind, memory):
+    y, saved = stack(kind, 2).forward(normal(0, 2, 4, D), *memory)
+    with pytest.raises(ValueError, match="zip"):
+        stack(kind, 3).backward(y, saved)
+
+
 def test_the_layers_of_a_stack_are_separate():
     encoder = stack(Encoder)
     assert len({id(p) for p in encoder.parameters()}) == 3 * 16 + 2

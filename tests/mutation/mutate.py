@@ -8,6 +8,7 @@ not made.
 import ast
 import copy
 import difflib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -71,7 +72,8 @@ class Mutant:
     line : int
         Where it is, in the file.
     before, after : str
-        What differs, as `ast.unparse` writes it.
+        What differs, as `ast.unparse` writes it; numbered from the second time on if the same
+        mistake can be made several times in the function.
     source : str
         The whole function.
     """
@@ -90,12 +92,21 @@ def mutants(function: ast.FunctionDef) -> list[Mutant]:
         del function.body[0]
     original = ast.unparse(function)
     made: dict[str, Mutant] = {}
+    times: Counter[tuple[str, str]] = Counter()
     for kind, line in _each(function):
         source = ast.unparse(function)
         if source != original and source not in made and _compiles(source):
             before, after = _difference(original, source)
+            times[before, after] += 1
+            if times[before, after] > 1:
+                after += f"  # {times[before, after]}"
             made[source] = Mutant(kind, line, before, after, source)
     return list(made.values())
+
+
+def bare(line: str) -> str:
+    """Return a line without parentheses and spaces, of which Python 3.10 writes more."""
+    return line.translate(str.maketrans("", "", "() "))
 
 
 def _compiles(source: str) -> bool:

@@ -34,7 +34,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
-from mutate import mutants
+from mutate import bare, mutants
 from targets import targets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ PACKAGE = "npformer"
 TESTS = ("tests/test_contract.py", "tests/functional", "tests/layers", "tests/core")
 EQUIVALENTS = "tests/mutation/equivalents.txt"
 NEEDED = (PACKAGE, "tests", "setup.cfg")
-SECONDS = 6.0  # of tests a mutant has to survive
+SECONDS = 4.0  # of tests a mutant has to survive
 BYTES = 8 << 30  # that a mutant may allocate
 LATE = (signal.SIGPROF, signal.SIGALRM)
 
@@ -50,8 +50,8 @@ LATE = (signal.SIGPROF, signal.SIGALRM)
 class Runner:
     """A pytest plugin that, in place of running the tests once, runs them once a mutant."""
 
-    def __init__(self, root, chosen, reasons, processes):
-        self.root, self.chosen, self.reasons = root, chosen, reasons
+    def __init__(self, root, chosen, listed, processes):
+        self.root, self.chosen, self.listed = root, chosen, listed
         self.processes = processes
         self.outcomes = []  # (target, mutant, who killed it or None)
         self.failed = False
@@ -165,13 +165,13 @@ class Runner:
     def report(self, target):
         outcomes = [(m, killer) for t, m, killer in self.outcomes if t is target]
         alive = [m for m, killer in outcomes if killer is None]
-        listed = [m for m in alive if key(target, m) in self.reasons]
+        equal = [m for m in alive if key(target, m) in self.listed]
         line = f"{target.name:<72}{len(outcomes):5} mutants, {len(outcomes) - len(alive):4} killed"
-        line += f", {len(listed)} equivalent" if listed else ""
-        line += f", {len(alive) - len(listed)} SURVIVE" if len(alive) > len(listed) else ""
+        line += f", {len(equal)} equivalent" if equal else ""
+        line += f", {len(alive) - len(equal)} SURVIVE" if len(alive) > len(equal) else ""
         print(line)
         for mutant in sorted(alive, key=lambda m: m.line):
-            if mutant not in listed:
+            if mutant not in equal:
                 print(f"  {PACKAGE}/{target.file}:{mutant.line} {mutant.kind}")
                 print(f"    - {mutant.before}\n    + {mutant.after}")
         sys.stdout.flush()
@@ -237,17 +237,18 @@ def code(source, target):
 
 
 def key(target, mutant):
-    return target.name, mutant.before, mutant.after
+    """What it is listed under in ``equivalents.txt``, and found again."""
+    return target.name, bare(mutant.before), bare(mutant.after)
 
 
 def read_equivalents(path):
-    """Reasons by function, line before and line after.
+    """What is listed, by its `key`, as it is listed.
 
     The file has a block for each reason: ``@`` and the function, ``-`` and the line as it is,
     ``+`` and the line as it may be, several of them perhaps, ``=`` and why. What a block does not
     say is as in the block before.
     """
-    reasons, after, last = {}, [], ""
+    listed, after = {}, []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         mark, text = line[:1], line[2:]
         if mark == "@":
@@ -255,27 +256,30 @@ def read_equivalents(path):
         elif mark == "-":
             before = text
         elif mark == "+":
-            after = [*after, text] if last == "+" else [text]
+            after.append(text)
         elif mark == "=":
-            new = {(name, before, a): text for a in after}
-            assert not new.keys() & reasons.keys(), f"line {number}: listed twice"
-            reasons |= new
-        last = mark
-    return reasons
+            block = f"{name}\n    - {before}\n    + "
+            new = {(name, bare(before), bare(a)): block + a for a in after}
+            assert text, f"line {number}: no reason"
+            assert not new.keys() & listed.keys(), f"line {number}: listed twice"
+            listed |= new
+            after = []
+    assert not after, f"line {number}: no reason"
+    return listed
 
 
-def stale(chosen, outcomes, reasons):
+def stale(chosen, outcomes, listed):
     """What `equivalents.txt` lists for these targets and should not."""
     names = {target.name for target in chosen}
     found = defaultdict(list)
     for target, mutant, killer in outcomes:
         found[key(target, mutant)].append(killer)
-    for entry in reasons:
+    for entry, text in listed.items():
         if entry[0] in names:
             if not found[entry]:
-                yield entry, "there is no such mutant"
+                yield f"there is no such mutant: {text}"
             for killer in filter(None, found[entry]):
-                yield entry, f"it is killed by {killer}"
+                yield f"it is killed by {killer}: {text}"
 
 
 def main(arguments=None):
@@ -293,7 +297,7 @@ def main(arguments=None):
         for name in NEEDED:
             source = options.root / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
-        reasons = read_equivalents(root / EQUIVALENTS)
+        listed = read_equivalents(root / EQUIVALENTS)
         chosen = targets(root / PACKAGE)
         for name in options.names:
             if not any(target.answers_to(name) for target in chosen):
@@ -308,7 +312,7 @@ def main(arguments=None):
             return 0
         sys.path[0] = str(root)
         os.chdir(root)
-        runner = Runner(root, chosen, reasons, options.processes)
+        runner = Runner(root, chosen, listed, options.processes)
         flags = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:timeout", "-s"]
         paths = [t for t in TESTS if (root / t).exists()]
         status = pytest.main([*flags, *paths], plugins=[runner])
@@ -317,11 +321,11 @@ def main(arguments=None):
         print(runner.trouble or f"pytest tried nothing and ended with status {status}")
         return 2
     outcomes = runner.outcomes
-    survivors = [o for o in outcomes if o[2] is None and key(*o[:2]) not in reasons]
+    survivors = [o for o in outcomes if o[2] is None and key(*o[:2]) not in listed]
     equivalents = sum(killer is None for *_, killer in outcomes) - len(survivors)
-    wrong = [*stale(chosen, outcomes, reasons)]
-    for (name, before, after), why in wrong:
-        print(f"\nlisted as equivalent, but {why}: {name}\n    - {before}\n    + {after}")
+    wrong = [*stale(chosen, outcomes, listed)]
+    for what in wrong:
+        print(f"\nlisted as equivalent, but {what}")
     killed, counted = len(outcomes) - equivalents - len(survivors), len(outcomes) - equivalents
     ends = Counter(killer for *_, killer in outcomes if killer in ("the time limit", "a crash"))
     by = "".join(f" ({n} by {what})" for what, n in ends.items())
