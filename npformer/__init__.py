@@ -12,6 +12,7 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import (
+        biases,
         core,
         functional,
         generation,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .core.layer import Layer
     from .core.parameter import Parameter
     from .core.run import Run
+    from .core.threads import num_threads, set_num_threads
     from .verify.gradcheck import gradcheck
     from .verify.report import GradientReport
 
@@ -33,10 +35,13 @@ __getattr__, __dir__, __all__ = lazy(
         "Parameter": "core.parameter",
         "Layer": "core.layer",
         "Run": "core.run",
+        "num_threads": "core.threads",
+        "set_num_threads": "core.threads",
         "gradcheck": "verify.gradcheck",
         "GradientReport": "verify.report",
         "core": "",
         "masks": "",
+        "biases": "",
         "functional": "",
         "layers": "",
         "models": "",

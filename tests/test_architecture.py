@@ -14,6 +14,7 @@ FLOORS = [
     {"_lazy", "_version"},
     {"core", "verify"},
     {"masks"},
+    {"biases"},
     {"functional"},
     {"layers"},
     {"models", "formats"},

@@ -48,7 +48,7 @@ def test_everything_public_needs_only_numpy():
 def test_a_part_loads_what_it_stands_on_and_no_more():
     loaded = newly_loaded("import npformer; npformer.layers")
     floors = {name.split(".")[1] for name in loaded if name.startswith("npformer.")}
-    assert floors == {"_lazy", "_version", "core", "functional", "layers", "masks"}
+    assert floors == {"_lazy", "_version", "biases", "core", "functional", "layers", "masks"}
 
 
 def test_a_name_is_the_thing_itself_and_stays():

@@ -33,17 +33,20 @@ over the copies. So queries of several heads may share keys and values without c
 Saved: q, k, v (the caller's own) and p, n_q n_k numbers a head. m is not kept: a seed makes it
 again.
 
-This file is the textbook: the matrix S stands there whole.
+This file is the textbook: the matrix S stands there whole, and so it is what to study, and what
+the rest is tested against. Where S would be large, `attention` goes by _tiles.py instead: the
+same function, and the same to rounding, in memory that grows with n.
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from .. import masks
+from .. import biases, masks
 from ..core.arrays import (
     Array,
+    check_choice,
     check_floats,
     check_generator,
     check_gradient,
@@ -51,20 +54,28 @@ from ..core.arrays import (
     unbroadcast,
 )
 from ._random_bits import kept
+from ._silence import is_tame, mix, reporting
+from ._tiles import TILE, How, TiledSaved, tiled, tiled_backward
+
+METHODS = ("auto", "textbook", "tiled")
+_TEXTBOOK_UP_TO = 192 * 192  # scores of one head; tiles are faster from there on
 
 
-class AttentionSaved(NamedTuple):
-    """What `attention_backward` needs."""
+class TextbookSaved(NamedTuple):
+    """What `attention_backward` needs of the textbook's way."""
 
     q: Array  # (..., n_q, d_k)  the caller's own array
     k: Array  # (..., n_k, d_k)  the caller's own array
     v: Array  # (..., n_k, d_v)  the caller's own array
     p: Array  # (..., n_q, n_k)  weights before dropout
-    bias: Array | None  # the caller's own array: for its shape
+    bias: biases.Bias | None
     scale: float
     rate: float  # of dropout; 0 if there was none
     seed: int  # that m is made from
     tame: bool  # q, k and v hold nothing that a weight of 0 would not silence
+
+
+AttentionSaved: TypeAlias = TextbookSaved | TiledSaved
 
 
 def attention(
@@ -73,10 +84,11 @@ def attention(
     v: Array,
     *,
     mask: "masks.Mask | Array | None" = None,
-    bias: Array | None = None,
+    bias: "biases.Bias | Array | None" = None,
     scale: float | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
+    method: str = "auto",
 ) -> tuple[Array, AttentionSaved]:
     """Mix the values by how well each key answers each query.
 
@@ -90,7 +102,7 @@ def attention(
         Values.
     mask : bool ndarray or masks.Mask, optional
         Who may attend to whom (True = may); broadcasts to (..., n_q, n_k) from the right.
-    bias : ndarray, optional
+    bias : ndarray or biases.Bias, optional
         Added to the scores; broadcasts to them. -inf masks.
     scale : float, optional
         c in (1); 1/sqrt(d_k) if not given.
@@ -98,12 +110,15 @@ def attention(
         Probability that a weight is zeroed. Acts only where `rng` is given.
     rng : numpy.random.Generator, optional
         Asked for one seed if there is dropout.
+    method : "auto", "textbook" or "tiled", optional
+        "textbook" forms the whole matrix of scores, "tiled" a tile of it at a time. By itself
+        `attention` takes the one that is faster at the size.
 
     Returns
     -------
     y : (..., n_q, d_v) ndarray
         0 where a query may attend to nothing.
-    saved : AttentionSaved
+    saved : TextbookSaved or TiledSaved
         For `attention_backward`.
 
     Raises
@@ -120,23 +135,30 @@ def attention(
 
     Notes
     -----
+    Large work is spread over threads: `npformer.set_num_threads`.
+
     NaN, infinity and whatever else keys and values hold that a query may not attend to do not
     reach its output or any gradient through it, nor do those of a query that may attend to
     nothing.
     """
-    check_floats("attention", q=q, k=k, v=v, bias=bias)
+    check_floats("attention", q=q, k=k, v=v)
     check_rate("attention", "dropout", dropout)
     check_generator("attention", rng)
-    lead = _check_shapes("attention", bias, q=q, k=k, v=v)
+    check_choice("attention", "method", method, METHODS)
+    held, added = _joined("attention", mask, bias, q=q, k=k, v=v)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    tame = _is_tame(q, k, v)
-    p = _weights(q, k, mask, bias, scale, (*lead, q.shape[-2], k.shape[-2]), tame)  # (1) - (3)
     rate, seed = 0.0, 0
     if rng is not None and dropout:
         rate, seed = float(dropout), int(rng.integers(2**63))
+    tame = is_tame(q, k, v)
+    if method == "auto":
+        method = "textbook" if q.shape[-2] * k.shape[-2] <= _TEXTBOOK_UP_TO else "tiled"
+    if method == "tiled":
+        return tiled(q, k, v, How(held, added, scale, rate, seed, tame, TILE))
+    p = _weights(q, k, held, added, scale, tame)  # (1) - (3)
     a = _drop(p, rate, seed)  # (4)
-    y = _mix(a, v, tame)  # (5)
-    return y, AttentionSaved(q, k, v, p, bias, scale, rate, seed, tame)
+    y = mix(a, v, tame)  # (5)
+    return y, TextbookSaved(q, k, v, p, added, scale, rate, seed, tame)
 
 
 def attention_backward(
@@ -148,35 +170,38 @@ def attention_backward(
     ----------
     dy : (..., n_q, d_v) ndarray
         Gradient of the loss with respect to `y`.
-    saved : AttentionSaved
+    saved : TextbookSaved or TiledSaved
         As returned by `attention`.
 
     Returns
     -------
     dq, dk, dv : ndarrays of the shapes of q, k and v
     dbias : ndarray of the shape of bias, or None
-        None if there was no bias.
+        For a `biases.Bias`, the gradient of what it learns. None if it learns nothing, or there
+        was no bias.
 
     Raises
     ------
     ValueError, TypeError
         If `dy` does not have the shape and precision of `y`.
     """
+    if isinstance(saved, TiledSaved):
+        return tiled_backward(dy, saved)
     q, k, v, p, bias, scale, rate, seed, tame = saved
     lead = np.broadcast_shapes(p.shape[:-2], v.shape[:-2])
     check_gradient("attention_backward", dy, (*lead, q.shape[-2], v.shape[-1]), p)
     a = _drop(p, rate, seed)
     dv = unbroadcast(a.swapaxes(-1, -2) @ dy, v.shape)  # (5')
-    with _reporting(tame):
+    with reporting(tame):
         da = unbroadcast(dy @ v.swapaxes(-1, -2), p.shape)  # (5')
     if not tame:
         da = np.where(a != 0, da, 0)  # what a weight of 0 met is not looked at
     dp = _drop(da, rate, seed)  # (4')
     r = np.sum(dp * p, axis=-1, keepdims=True)
     ds = p * (dp - r)  # (3'), (2')
-    dbias = None if bias is None else unbroadcast(ds, bias.shape)  # (1')
-    dq = unbroadcast(scale * _mix(ds, k, tame), q.shape)  # (1')
-    dk = unbroadcast(scale * _mix(ds.swapaxes(-1, -2), q, tame), k.shape)  # (1')
+    dbias = None if bias is None else _bias_gradient(ds, bias)  # (1')
+    dq = unbroadcast(scale * mix(ds, k, tame), q.shape)  # (1')
+    dk = unbroadcast(scale * mix(ds.swapaxes(-1, -2), q, tame), k.shape)  # (1')
     return dq, dk, dv, dbias
 
 
@@ -185,7 +210,7 @@ def attention_weights(
     k: Array,
     *,
     mask: "masks.Mask | Array | None" = None,
-    bias: Array | None = None,
+    bias: "biases.Bias | Array | None" = None,
     scale: float | None = None,
 ) -> Array:
     """Return the matrix p of equation (3), to look at.
@@ -205,35 +230,38 @@ def attention_weights(
     ValueError, TypeError
         As `attention`.
     """
-    check_floats("attention_weights", q=q, k=k, bias=bias)
-    lead = _check_shapes("attention_weights", bias, q=q, k=k)
+    check_floats("attention_weights", q=q, k=k)
+    held, added = _joined("attention_weights", mask, bias, q=q, k=k)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    shape = (*lead, q.shape[-2], k.shape[-2])
-    return _weights(q, k, mask, bias, scale, shape, _is_tame(q, k))
+    return _weights(q, k, held, added, scale, is_tame(q, k))
 
 
 def _weights(
     q: Array,
     k: Array,
-    mask: "masks.Mask | Array | None",
-    bias: Array | None,
+    mask: masks.Mask | None,
+    bias: biases.Bias | None,
     scale: float,
-    shape: tuple[int, ...],
     tame: bool,
 ) -> Array:
     """Equations (1) to (3)."""
-    held = None if mask is None else masks.as_mask(mask).over(shape)
-    with _reporting(tame):
+    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+    shape = (*lead, q.shape[-2], k.shape[-2])
+    with reporting(tame):
         s = (scale * q) @ k.swapaxes(-1, -2)  # (1)
-        if bias is not None:
-            s = s + bias
-    if bias is not None and not tame:  # NaN - inf is NaN, and yet it is masked
-        s = np.where(bias.real == -math.inf, -math.inf, s)
-    if held is not None:
-        s = np.where(held, s, -math.inf)  # (2)
+    if bias is not None:
+        b = bias.over(shape)
+        if bias.dtype is None:  # a constant adapts
+            b = b.astype(s.real.dtype, copy=False)
+        with reporting(tame):
+            s = s + b
+        if not tame:  # NaN - inf is NaN, and yet it is masked
+            s = np.where(b.real == -math.inf, -math.inf, s)
+    if mask is not None:
+        s = np.where(mask.over(shape), s, -math.inf)  # (2)
     m = np.max(s.real, axis=-1, keepdims=True, initial=-math.inf)
     m = np.where(m == -math.inf, 0.0, m).astype(s.real.dtype)  # rows that may see nothing
-    with _reporting(tame):
+    with reporting(tame):
         e: Array = np.exp(s - m)
         total = np.sum(e, axis=-1, keepdims=True)
         e /= np.where(total == 0, 1, total)  # (3)
@@ -252,35 +280,30 @@ def _drop(p: Array, rate: float, seed: int) -> Array:
     return dropped
 
 
-def _is_tame(*arrays: Array) -> bool:
-    """Say whether no entry is NaN, infinite, or so large that a product would overflow."""
-    return all(bool(np.all(np.abs(x) < math.sqrt(float(np.finfo(x.dtype).max)))) for x in arrays)
+def _bias_gradient(ds: Array, bias: biases.Bias) -> Array | None:
+    """Equation (1') for b."""
+    gradient = bias.new_gradient()
+    if gradient is None:
+        return None
+    gradient = gradient.astype(np.result_type(gradient, ds), copy=False)
+    *lead, n_q, n_k = ds.shape
+    for index in np.ndindex(*lead):
+        bias.add_gradient(
+            gradient, ds[index], index, masks.Span(0, n_q, n_q), masks.Span(0, n_k, n_k)
+        )
+    return gradient
 
 
-def _reporting(tame: bool) -> np.errstate:
-    """Report what goes wrong in tame numbers; elsewhere it may be under the mask."""
-    report: Literal["warn", "ignore"] = "warn" if tame else "ignore"
-    return np.errstate(invalid=report, over=report)
-
-
-def _mix(weights: Array, x: Array, tame: bool) -> Array:
-    """Return weights @ x, in which a weight of exactly 0 meets nothing, not even a NaN."""
-    if tame:
-        return weights @ x
-    spoilt = ~np.all(np.isfinite(x), axis=-1, keepdims=True)  # (..., n_k, 1)
-    y = weights @ np.where(spoilt, 0, x)
-    columns = np.unique(np.nonzero(spoilt)[-2])
-    with np.errstate(invalid="ignore"):
-        for j in columns:  # each spoilt row of x, for those that look at it
-            w = weights[..., :, j, None]
-            y = y + np.where((w != 0) & spoilt[..., j, None, :], w * x[..., j, None, :], 0)
-    return y
-
-
-def _check_shapes(
-    op: str, bias: Array | None, *, q: Array, k: Array, v: Array | None = None
-) -> tuple[int, ...]:
-    """Return the leading axes of the scores, or say what does not fit."""
+def _joined(
+    op: str,
+    mask: "masks.Mask | Array | None",
+    bias: "biases.Bias | Array | None",
+    *,
+    q: Array,
+    k: Array,
+    v: Array | None = None,
+) -> tuple[masks.Mask | None, biases.Bias | None]:
+    """Return mask and bias as what gives tiles, or say what does not fit."""
     given = f"q {q.shape}, k {k.shape}" + ("" if v is None else f", v {v.shape}")
     v = k if v is None else v
     if (
@@ -301,16 +324,14 @@ def _check_shapes(
             f"{op}: the leading axes of {given} do not broadcast; from the right, each must be "
             f"1 or equal"
         ) from None
+    shape = (*lead, q.shape[-2], k.shape[-2])
+    held, added = None, None
+    if mask is not None:
+        held = masks.as_mask(mask)
+        held.check(shape)
     if bias is not None:
-        shape = (*lead, q.shape[-2], k.shape[-2])
-        ends = zip(reversed(bias.shape), reversed(shape), strict=False)
-        if bias.ndim > len(shape) or any(n not in (1, m) for n, m in ends):
-            raise ValueError(
-                f"{op}: bias {bias.shape} does not broadcast to the scores {shape}; from the "
-                f"right, each of its axes must be 1 or equal"
-            )
-        if not np.all(bias.real < math.inf):
-            raise ValueError(
-                f"{op}: bias holds +inf or NaN; expected finite numbers, or -inf to mask"
-            )
-    return lead
+        added = biases.as_bias(bias)
+        if added.dtype is not None:
+            check_floats(op, q=q, bias=np.empty(0, added.dtype))
+        added.check(shape)
+    return held, added

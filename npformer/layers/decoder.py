@@ -16,18 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import masks
+from .. import biases, masks
 from ..core.arrays import Array, check_size
 from ..core.layer import Layer
 from ..core.run import Run
 from ._residual import make_norm
 from .decoder_layer import DecoderLayer, DecoderLayerSaved
+from .kv_cache import KVCache, undoable
 
 
 class DecoderSaved(NamedTuple):
     """What `Decoder.backward` needs."""
 
-    layers: tuple[DecoderLayerSaved, ...]
+    layers: tuple[DecoderLayerSaved | None, ...]
     norm: Any  # of the last norm; None in a post-norm stack
 
 
@@ -39,7 +40,7 @@ class Decoder(Layer):
     num_layers : int
         Number of layers.
     d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
-norm_eps, rotary_base, rng, dtype
+norm_eps, rotary_base, rotary_interleaved, rng, dtype
         As for `DecoderLayer`.
 
     Attributes
@@ -64,6 +65,7 @@ norm_eps, rotary_base, rng, dtype
         norm_position: str = "pre",
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
+        rotary_interleaved: bool = False,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -82,6 +84,7 @@ norm_eps, rotary_base, rng, dtype
                 norm_position=norm_position,
                 norm_eps=norm_eps,
                 rotary_base=rotary_base,
+                rotary_interleaved=rotary_interleaved,
                 rng=rng,
                 dtype=dtype,
             )
@@ -97,10 +100,11 @@ norm_eps, rotary_base, rng, dtype
         *,
         mask: "masks.Mask | Array | None" = None,
         memory_mask: "masks.Mask | Array | None" = None,
-        bias: Array | None = None,
+        bias: "biases.Bias | Array | None" = None,
         positions: Array | None = None,
+        cache: KVCache | None = None,
         run: Run | None = None,
-    ) -> tuple[Array, DecoderSaved]:
+    ) -> tuple[Array, DecoderSaved | None]:
         """Map x (..., T, d_model), looking at memory (..., S, d_model); see `DecoderLayer`."""
         layers_saved = []
         for layer in self.layers:
@@ -111,18 +115,22 @@ norm_eps, rotary_base, rng, dtype
                 memory_mask=memory_mask,
                 bias=bias,
                 positions=positions,
+                cache=cache,
                 run=run,
             )  # (1)
             layers_saved.append(saved)
         norm_saved: Any = None
         if self.norm is not None:
             x, norm_saved = self.norm.forward(x)  # (2)
+        if cache is not None:
+            return x, None
         return x, DecoderSaved(tuple(layers_saved), norm_saved)
 
     def backward(
-        self, dy: Array, saved: DecoderSaved, run: Run | None = None
+        self, dy: Array, saved: DecoderSaved | None, run: Run | None = None
     ) -> tuple[Array, Array]:
         """Return dx (..., T, d_model) and dmemory (..., S, d_model)."""
+        saved = undoable("Decoder", saved)
         dx = dy if self.norm is None else self.norm.backward(dy, saved.norm)  # (2')
         parts = []
         for layer, layer_saved in zip(self.layers[::-1], saved.layers[::-1], strict=True):

@@ -17,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import masks
+from .. import biases, masks
 from ..core.arrays import Array, check_choice
 from ..core.layer import Layer
 from ..core.run import Run
 from ._residual import NORM_POSITIONS, ResidualSaved, make_norm, residual, residual_backward
 from .dropout import Dropout
 from .feed_forward import FeedForward
+from .kv_cache import KVCache, undoable
 from .multi_head_attention import MultiHeadAttention
 
 
@@ -43,7 +44,7 @@ class DecoderLayer(Layer):
     Parameters
     ----------
     d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
-norm_eps, rotary_base, rng, dtype
+norm_eps, rotary_base, rotary_interleaved, rng, dtype
         As for `EncoderLayer`. Rotary positions act in self-attention only.
 
     Attributes
@@ -71,6 +72,7 @@ norm_eps, rotary_base, rng, dtype
         norm_position: str = "pre",
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
+        rotary_interleaved: bool = False,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -85,6 +87,7 @@ norm_eps, rotary_base, rng, dtype
             bias,
             dropout,
             rotary_base=rotary_base,
+            rotary_interleaved=rotary_interleaved,
             rng=rng,
             dtype=dtype,
         )
@@ -104,10 +107,11 @@ norm_eps, rotary_base, rng, dtype
         *,
         mask: "masks.Mask | Array | None" = None,
         memory_mask: "masks.Mask | Array | None" = None,
-        bias: Array | None = None,
+        bias: "biases.Bias | Array | None" = None,
         positions: Array | None = None,
+        cache: KVCache | None = None,
         run: Run | None = None,
-    ) -> tuple[Array, DecoderLayerSaved]:
+    ) -> tuple[Array, DecoderLayerSaved | None]:
         """Map x (..., T, d_model), looking at memory (..., S, d_model).
 
         Parameters
@@ -119,28 +123,41 @@ norm_eps, rotary_base, rng, dtype
             For cross-attention.
         bias, positions, run
             For self-attention, as in `MultiHeadAttention`.
+        cache : KVCache, optional
+            For both, as in `MultiHeadAttention`.
 
         Returns
         -------
         y : (..., T, d_model) ndarray
-        saved : DecoderLayerSaved
+        saved : DecoderLayerSaved or None
+            None with a cache.
         """
         causal = masks.causal() if mask is None else masks.causal() & mask
         attend = partial(
-            self.self_attention.forward, mask=causal, bias=bias, positions=positions, run=run
+            self.self_attention.forward,
+            mask=causal,
+            bias=bias,
+            positions=positions,
+            cache=cache,
+            run=run,
         )
-        look = partial(self.cross_attention.forward, memory=memory, mask=memory_mask, run=run)
+        look = partial(
+            self.cross_attention.forward, memory=memory, mask=memory_mask, cache=cache, run=run
+        )
         feed = partial(self.feed_forward.forward, run=run)
         drop, where = self.dropout, self.norm_position
         h, attend_saved = residual(x, attend, self.self_attention_norm, drop, where, run)  # (1)
         u, look_saved = residual(h, look, self.cross_attention_norm, drop, where, run)  # (2)
         y, feed_saved = residual(u, feed, self.feed_forward_norm, drop, where, run)  # (3)
+        if cache is not None:
+            return y, None
         return y, DecoderLayerSaved(attend_saved, look_saved, feed_saved)
 
     def backward(
-        self, dy: Array, saved: DecoderLayerSaved, run: Run | None = None
+        self, dy: Array, saved: DecoderLayerSaved | None, run: Run | None = None
     ) -> tuple[Array, Array]:
         """Return dx (..., T, d_model) and dmemory (..., S, d_model)."""
+        saved = undoable("DecoderLayer", saved)
         drop, where = self.dropout, self.norm_position
         feed, look, attend = self.feed_forward, self.cross_attention, self.self_attention
         du, _ = residual_backward(

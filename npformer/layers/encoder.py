@@ -15,18 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import masks
+from .. import biases, masks
 from ..core.arrays import Array, check_size
 from ..core.layer import Layer
 from ..core.run import Run
 from ._residual import make_norm
 from .encoder_layer import EncoderLayer, EncoderLayerSaved
+from .kv_cache import KVCache, undoable
 
 
 class EncoderSaved(NamedTuple):
     """What `Encoder.backward` needs."""
 
-    layers: tuple[EncoderLayerSaved, ...]
+    layers: tuple[EncoderLayerSaved | None, ...]
     norm: Any  # of the last norm; None in a post-norm stack
 
 
@@ -38,7 +39,7 @@ class Encoder(Layer):
     num_layers : int
         Number of layers.
     d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
-norm_eps, rotary_base, rng, dtype
+norm_eps, rotary_base, rotary_interleaved, rng, dtype
         As for `EncoderLayer`.
 
     Attributes
@@ -63,6 +64,7 @@ norm_eps, rotary_base, rng, dtype
         norm_position: str = "pre",
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
+        rotary_interleaved: bool = False,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -81,6 +83,7 @@ norm_eps, rotary_base, rng, dtype
                 norm_position=norm_position,
                 norm_eps=norm_eps,
                 rotary_base=rotary_base,
+                rotary_interleaved=rotary_interleaved,
                 rng=rng,
                 dtype=dtype,
             )
@@ -94,22 +97,28 @@ norm_eps, rotary_base, rng, dtype
         x: Array,
         *,
         mask: "masks.Mask | Array | None" = None,
-        bias: Array | None = None,
+        bias: "biases.Bias | Array | None" = None,
         positions: Array | None = None,
+        cache: KVCache | None = None,
         run: Run | None = None,
-    ) -> tuple[Array, EncoderSaved]:
-        """Map x (..., T, d_model); mask, bias and positions as in `MultiHeadAttention`."""
+    ) -> tuple[Array, EncoderSaved | None]:
+        """Map x (..., T, d_model); mask, bias, positions and cache as in `MultiHeadAttention`."""
         layers_saved = []
         for layer in self.layers:
-            x, saved = layer.forward(x, mask=mask, bias=bias, positions=positions, run=run)  # (1)
+            x, saved = layer.forward(
+                x, mask=mask, bias=bias, positions=positions, cache=cache, run=run
+            )  # (1)
             layers_saved.append(saved)
         norm_saved: Any = None
         if self.norm is not None:
             x, norm_saved = self.norm.forward(x)  # (2)
+        if cache is not None:
+            return x, None
         return x, EncoderSaved(tuple(layers_saved), norm_saved)
 
-    def backward(self, dy: Array, saved: EncoderSaved, run: Run | None = None) -> Array:
+    def backward(self, dy: Array, saved: EncoderSaved | None, run: Run | None = None) -> Array:
         """Return dx (..., T, d_model)."""
+        saved = undoable("Encoder", saved)
         dx = dy if self.norm is None else self.norm.backward(dy, saved.norm)  # (2')
         for layer, layer_saved in zip(self.layers[::-1], saved.layers[::-1], strict=True):
             dx = layer.backward(dx, layer_saved)  # (1')

@@ -17,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import masks
+from .. import biases, masks
 from ..core.arrays import Array, check_choice
 from ..core.layer import Layer
 from ..core.run import Run
 from ._residual import NORM_POSITIONS, ResidualSaved, make_norm, residual, residual_backward
 from .dropout import Dropout
 from .feed_forward import FeedForward
+from .kv_cache import KVCache, undoable
 from .multi_head_attention import MultiHeadAttention
 
 
@@ -55,6 +56,7 @@ class EncoderLayer(Layer):
         Before each branch, or after each sum.
     norm_eps : float, optional
     rotary_base : float, optional
+    rotary_interleaved : bool, optional
         See `MultiHeadAttention`.
     rng : numpy.random.Generator, optional
     dtype : float32 or float64, optional
@@ -84,6 +86,7 @@ class EncoderLayer(Layer):
         norm_position: str = "pre",
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
+        rotary_interleaved: bool = False,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -98,6 +101,7 @@ class EncoderLayer(Layer):
             bias,
             dropout,
             rotary_base=rotary_base,
+            rotary_interleaved=rotary_interleaved,
             rng=rng,
             dtype=dtype,
         )
@@ -111,22 +115,31 @@ class EncoderLayer(Layer):
         x: Array,
         *,
         mask: "masks.Mask | Array | None" = None,
-        bias: Array | None = None,
+        bias: "biases.Bias | Array | None" = None,
         positions: Array | None = None,
+        cache: KVCache | None = None,
         run: Run | None = None,
-    ) -> tuple[Array, EncoderLayerSaved]:
-        """Map x (..., T, d_model); mask, bias and positions as in `MultiHeadAttention`."""
+    ) -> tuple[Array, EncoderLayerSaved | None]:
+        """Map x (..., T, d_model); mask, bias, positions and cache as in `MultiHeadAttention`."""
         attend = partial(
-            self.self_attention.forward, mask=mask, bias=bias, positions=positions, run=run
+            self.self_attention.forward,
+            mask=mask,
+            bias=bias,
+            positions=positions,
+            cache=cache,
+            run=run,
         )
         feed = partial(self.feed_forward.forward, run=run)
         drop, where = self.dropout, self.norm_position
         h, attend_saved = residual(x, attend, self.self_attention_norm, drop, where, run)  # (1)
         y, feed_saved = residual(h, feed, self.feed_forward_norm, drop, where, run)  # (2)
+        if cache is not None:
+            return y, None
         return y, EncoderLayerSaved(attend_saved, feed_saved)
 
-    def backward(self, dy: Array, saved: EncoderLayerSaved, run: Run | None = None) -> Array:
+    def backward(self, dy: Array, saved: EncoderLayerSaved | None, run: Run | None = None) -> Array:
         """Return dx (..., T, d_model)."""
+        saved = undoable("EncoderLayer", saved)
         drop, where = self.dropout, self.norm_position
         feed, attend = self.feed_forward, self.self_attention
         dh, _ = residual_backward(

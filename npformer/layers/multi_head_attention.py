@@ -21,19 +21,22 @@ Backward, given dy
          of all three
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .. import biases, masks
 from .. import functional as F
-from .. import masks
 from ..core.arrays import Array, check_floats, check_integers, check_rate, check_size, fits
 from ..core.layer import Layer
 from ..core.run import Run, rng_of
 from ..functional.attention import AttentionSaved
 from ..functional.linear import LinearSaved
 from ..functional.rotary import RotarySaved
+from .kv_cache import KVCache, undoable
 from .linear import Linear
 
 
@@ -47,6 +50,7 @@ class MultiHeadAttentionSaved(NamedTuple):
     attention: AttentionSaved
     out_proj: LinearSaved
     to_itself: bool  # whether memory was x
+    learn: Callable[[Array], None] | None  # where the gradient of the bias goes
 
 
 class MultiHeadAttention(Layer):
@@ -67,6 +71,8 @@ class MultiHeadAttention(Layer):
         Rate at which attention weights are dropped.
     rotary_base : float, optional
         If given, queries and keys are turned by their positions with this base.
+    rotary_interleaved : bool, optional
+        Which coordinates make a pair; see `npformer.functional.rotary`.
     rng : numpy.random.Generator, optional
         As for `Linear`.
     dtype : float32 or float64, optional
@@ -95,6 +101,7 @@ class MultiHeadAttention(Layer):
         dropout: float = 0.0,
         *,
         rotary_base: float | None = None,
+        rotary_interleaved: bool = False,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -112,6 +119,7 @@ class MultiHeadAttention(Layer):
         self.num_kv_heads = num_kv_heads
         self.dropout = dropout
         self.rotary_base = rotary_base
+        self.rotary_interleaved = rotary_interleaved
         self.q_proj = Linear(d_model, d_model, bias, rng=rng, dtype=dtype)
         self.k_proj = Linear(d_model, num_kv_heads * d_head, bias, rng=rng, dtype=dtype)
         self.v_proj = Linear(d_model, num_kv_heads * d_head, bias, rng=rng, dtype=dtype)
@@ -123,10 +131,11 @@ class MultiHeadAttention(Layer):
         memory: Array | None = None,
         *,
         mask: "masks.Mask | Array | None" = None,
-        bias: Array | None = None,
+        bias: "biases.Bias | Array | None" = None,
         positions: Array | None = None,
+        cache: KVCache | None = None,
         run: Run | None = None,
-    ) -> tuple[Array, MultiHeadAttentionSaved]:
+    ) -> tuple[Array, MultiHeadAttentionSaved | None]:
         """Attend from x to memory, or from x to itself.
 
         Parameters
@@ -136,11 +145,16 @@ class MultiHeadAttention(Layer):
             What is attended to; `x` if not given.
         mask : bool ndarray or masks.Mask, optional
             Who may attend to whom; broadcasts from the right to (..., num_heads, T, S).
-        bias : ndarray, optional
-            Added to the scores, broadcast to (..., num_heads, T, S). A constant here:
-            `backward` returns no gradient for it.
+        bias : ndarray or biases.Bias, optional
+            Added to the scores, broadcast to (..., num_heads, T, S). An array is a constant
+            here; what a `Bias` has to learn goes where its `learn` says.
         positions : integer ndarray, optional
-            Of x's vectors, for rotary: broadcasts to (..., T); 0, 1, 2, ... if not given.
+            Of x's vectors, for rotary: broadcasts to (..., T); if not given, they count on
+            from 0, or from what the cache holds.
+        cache : KVCache, optional
+            x (batch, T, d_model) then follows the tokens that the cache holds: it attends to
+            these and to itself, so S counts both, and joins them. A memory's keys and values
+            are made once.
         run : Run, optional
             With a generator, attention weights are dropped; recording "attention", the
             weights (..., num_heads, T, S) before dropout are handed over.
@@ -148,27 +162,45 @@ class MultiHeadAttention(Layer):
         Returns
         -------
         y : (..., T, d_model) ndarray
-        saved : MultiHeadAttentionSaved
-            For `backward`.
+        saved : MultiHeadAttentionSaved or None
+            For `backward`. None with a cache: such a pass cannot be undone.
 
         Raises
         ------
         ValueError
-            If shapes do not fit, or positions or a memory are given that cannot be used.
+            If shapes do not fit, positions or a memory are given that cannot be used, or the
+            cache is of another batch or memory, or full.
         """
         z = x if memory is None else memory
-        scores = self._check(x, memory, bias, positions)
+        past = 0 if cache is None or memory is not None else cache.seen(self)
+        scores = self._check(x, memory, bias, positions, past)
         q, q_saved = self.q_proj.forward(x)  # (1)
-        k, k_saved = self.k_proj.forward(z)
-        v, v_saved = self.v_proj.forward(z)
         q = self._cut(q, self.num_heads)  # (2)
-        k, v = (self._cut(t, self.num_kv_heads) for t in (k, v))
+        recalled = None if cache is None or memory is None else cache.recall(self, memory)
+        if recalled is None:
+            k, k_saved = self.k_proj.forward(z)
+            v, v_saved = self.v_proj.forward(z)
+            k, v = (self._cut(t, self.num_kv_heads) for t in (k, v))
+        else:
+            k, v = recalled
         rotary_saved: tuple[RotarySaved, RotarySaved] | None = None
         if self.rotary_base is not None:
-            at = np.arange(x.shape[-2]) if positions is None else positions[..., None, :]
-            q, rq = F.rotary(q, at, self.rotary_base)  # (3)
-            k, rk = F.rotary(k, at, self.rotary_base)
+            if positions is None:
+                at = np.arange(past, past + x.shape[-2])
+            else:
+                at = positions[..., None, :]  # the same for all heads
+            turn = partial(
+                F.rotary, positions=at, base=self.rotary_base, interleaved=self.rotary_interleaved
+            )
+            q, rq = turn(q)  # (3)
+            k, rk = turn(k)
             rotary_saved = rq, rk
+        if cache is not None:
+            if memory is None:
+                k, v = cache.extend(self, k, v)
+            elif recalled is None:
+                cache.keep(self, memory, k, v)
+        learn = bias.learn if isinstance(bias, biases.Bias) else None
         grouped = self.num_kv_heads != self.num_heads
         if mask is not None:
             mask = masks.as_mask(mask)
@@ -176,7 +208,7 @@ class MultiHeadAttention(Layer):
         if grouped:  # the heads of a group share k and v by broadcasting
             q, k, v = self._group(q), k[..., :, None, :, :], v[..., :, None, :, :]
             mask = None if mask is None else mask.grouped(self.num_kv_heads)
-            bias = None if bias is None else masks.split_heads(bias, self.num_kv_heads)
+            bias = None if bias is None else biases.as_bias(bias).grouped(self.num_kv_heads)
         if run is not None and run.records("attention"):
             weights = F.attention_weights(q, k, mask=mask, bias=bias)
             run.record(self, "attention", self._ungroup(weights))
@@ -185,13 +217,15 @@ class MultiHeadAttention(Layer):
             q, k, v, mask=mask, bias=bias, dropout=self.dropout, rng=rng
         )  # (4)
         y, out_saved = self.out_proj.forward(self._join(self._ungroup(o)))  # (5), (6)
-        saved = MultiHeadAttentionSaved(
-            q_saved, k_saved, v_saved, rotary_saved, attention_saved, out_saved, memory is None
-        )
-        return y, saved
+        if cache is not None:
+            return y, None
+        return y, MultiHeadAttentionSaved(
+            q_saved, k_saved, v_saved, rotary_saved, attention_saved, out_saved,
+            memory is None, learn,
+        )  # fmt: skip
 
     def backward(
-        self, dy: Array, saved: MultiHeadAttentionSaved, run: Run | None = None
+        self, dy: Array, saved: MultiHeadAttentionSaved | None, run: Run | None = None
     ) -> tuple[Array, Array | None]:
         """Undo `forward`.
 
@@ -205,11 +239,19 @@ class MultiHeadAttention(Layer):
         dx : (..., T, d_model) ndarray
         dmemory : (..., S, d_model) ndarray or None
             None in self-attention, where x's gradient has all of it.
+
+        Raises
+        ------
+        ValueError
+            If forward was run with a cache.
         """
+        saved = undoable("MultiHeadAttention", saved)
         do = self._cut(self.out_proj.backward(dy, saved.out_proj), self.num_heads)  # (6'), (5')
         if self.num_kv_heads != self.num_heads:
             do = self._group(do)
-        dq, dk, dv, _ = F.attention_backward(do, saved.attention)  # (4')
+        dq, dk, dv, dbias = F.attention_backward(do, saved.attention)  # (4')
+        if saved.learn is not None and dbias is not None:
+            saved.learn(dbias)
         if self.num_kv_heads != self.num_heads:
             dq, dk, dv = self._ungroup(dq), dk[..., 0, :, :], dv[..., 0, :, :]
         if saved.rotary is not None:
@@ -224,10 +266,16 @@ class MultiHeadAttention(Layer):
         return dx, dz
 
     def _check(
-        self, x: Array, memory: Array | None, bias: Array | None, positions: Array | None
+        self,
+        x: Array,
+        memory: Array | None,
+        bias: "biases.Bias | Array | None",
+        positions: Array | None,
+        past: int,
     ) -> tuple[int, ...]:
         """Refuse what does not fit, and return the shape of the scores (..., H, T, S)."""
-        check_floats("MultiHeadAttention", x=x, memory=memory, bias=bias)
+        given = None if isinstance(bias, biases.Bias) else bias
+        check_floats("MultiHeadAttention", x=x, memory=memory, bias=given)
         d_model = self.q_proj.weight.shape[1]
         for name, array in (("x", x), ("memory", memory)):
             if array is not None and (array.ndim < 2 or array.shape[-1] != d_model):
@@ -260,8 +308,10 @@ class MultiHeadAttention(Layer):
                 f"MultiHeadAttention: the leading axes of x {x.shape} and memory {z.shape} do not "
                 f"broadcast; from the right, each must be 1 or equal"
             ) from None
-        scores = (*lead, self.num_heads, x.shape[-2], z.shape[-2])
-        if bias is not None and not fits(bias.shape, scores):
+        scores = (*lead, self.num_heads, x.shape[-2], past + z.shape[-2])
+        if isinstance(bias, biases.Bias):
+            bias.check(scores)
+        elif bias is not None and not fits(bias.shape, scores):
             raise ValueError(
                 f"MultiHeadAttention: bias {bias.shape} does not broadcast to the scores "
                 f"{scores}, which are (..., num_heads, T, S)"

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from ..biases import check_buckets
 from ..core.arrays import check_choice, check_positive, check_rate, check_size, describe
 from ..layers._residual import NORM_POSITIONS, NORMS
 from ..layers.feed_forward import ACTIVATIONS
 from ..layers.multi_head_attention import check_heads
 
-POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
+POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "t5")
 
 
 def check_config(config: Any) -> None:
@@ -25,13 +26,15 @@ def check_config(config: Any) -> None:
     kv_heads = config.num_heads if config.num_kv_heads is None else config.num_kv_heads
     check_heads(owner, config.d_model, config.num_heads, kv_heads)
     check_rate(owner, "dropout", config.dropout)
-    for name in ("bias", "tie_embeddings"):
+    for name in ("bias", "tie_embeddings", "rotary_interleaved"):
         if not isinstance(getattr(config, name), bool):
             raise TypeError(f"{owner}: {name} is {getattr(config, name)!r}; expected True or False")
     check_choice(owner, "norm", config.norm, NORMS)
     check_choice(owner, "norm_position", config.norm_position, NORM_POSITIONS)
     check_choice(owner, "activation", config.activation, [*ACTIVATIONS, "swiglu"])
     check_choice(owner, "position", config.position, POSITIONS)
+    if config.position == "t5":  # of one direction: a decoder has as many buckets for its own
+        check_buckets(owner, config.relative_buckets, True, config.relative_distance)
     check_positive(owner, norm_eps=config.norm_eps, rotary_base=config.rotary_base)
     even = config.d_model if config.position == "sinusoidal" else 0
     even = config.d_model // config.num_heads if config.position == "rotary" else even
@@ -65,4 +68,5 @@ def stack_options(config: Any) -> dict[str, Any]:
         "norm_position": config.norm_position,
         "norm_eps": config.norm_eps,
         "rotary_base": config.rotary_base if config.position == "rotary" else None,
+        "rotary_interleaved": config.rotary_interleaved,
     }

@@ -2,8 +2,8 @@ r"""What goes into a stack: token embeddings, positions and dropout; and how bat
 
 Forward
     (1)  e = c W_ids                        c = sqrt(d_model) beside sinusoids, else 1
-    (2)  e = e + position                   learned or sinusoidal; rotary and ALiBi act later,
-                                            inside attention
+    (2)  e = e + position                   learned or sinusoidal; rotary, ALiBi and T5's bias act
+                                            later, inside attention
     (3)  y = dropout(e)
 
 Backward, given dy
@@ -21,12 +21,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..biases import Bias, alibi
 from ..core.arrays import Array, BoolArray, check_integers, describe, fits
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.dropout import DropoutSaved
 from ..functional.embedding import EmbeddingSaved
-from ..layers import Dropout, Embedding, LearnedPositionalEncoding, SinusoidalPositionalEncoding
+from ..layers import (
+    Dropout,
+    Embedding,
+    KVCache,
+    LearnedPositionalEncoding,
+    RelativePositionBias,
+    SinusoidalPositionalEncoding,
+)
 
 
 class InputEmbeddingSaved(NamedTuple):
@@ -97,6 +105,36 @@ class InputEmbedding(Layer):
         self.token.backward(de, saved.embedding)  # (1')
 
 
+def relative_table(
+    config: Any, bidirectional: bool, *, dtype: DTypeLike
+) -> RelativePositionBias | None:
+    """Return the table of T5's relative positions, if a configuration wants them."""
+    if config.position != "t5":
+        return None
+    return RelativePositionBias(
+        config.num_heads,
+        config.relative_buckets,
+        config.relative_distance,
+        bidirectional,
+        dtype=dtype,
+    )
+
+
+def score_bias(
+    config: Any,
+    table: RelativePositionBias | None,
+    dtype: DTypeLike,
+    positions: Array | None = None,
+) -> Bias | None:
+    """Return what is added to the scores of self-attention by position: ALiBi, T5's, or nothing.
+
+    `positions` are those of the keys, where they are not 0, 1, 2, ... up to a shift.
+    """
+    if config.position == "alibi":
+        return alibi(config.num_heads, positions=positions, dtype=dtype)
+    return None if table is None else table.bias(positions)
+
+
 def check_batch(model: str, name: str, ids: Array) -> None:
     """Refuse ids that are not a non-empty (batch, length) array of integers."""
     check_integers(model, name, ids)
@@ -127,10 +165,10 @@ def check_positions(model: str, positions: Array, ids: Array) -> None:
         )
 
 
-def key_mask(model: str, name: str, mask: BoolArray | None, ids: Array) -> BoolArray | None:
-    """Return a mask of real tokens (batch, length) as one of keys, (batch, 1, 1, length)."""
+def check_mask(model: str, name: str, mask: BoolArray | None, ids: Array) -> None:
+    """Refuse a mask of real tokens that is not a bool array of the ids' (batch, length)."""
     if mask is None:
-        return None
+        return
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         raise TypeError(
             f"{model}: {name} is {describe(mask)}; expected a bool array (batch, length), "
@@ -140,7 +178,25 @@ def key_mask(model: str, name: str, mask: BoolArray | None, ids: Array) -> BoolA
         raise ValueError(
             f"{model}: {name} is {mask.shape}; expected {ids.shape[:2]}, True for each real token"
         )
-    return mask[:, None, None, :]
+
+
+def check_cache(model: str, cache: KVCache, ids: Array) -> None:
+    """Refuse a cache that is none, or is made for another batch than that of `ids`."""
+    if not isinstance(cache, KVCache):
+        raise TypeError(
+            f"{model}: cache is {describe(cache)}; expected a KVCache, from "
+            f"model.new_cache(batch, max_len)"
+        )
+    if cache.batch != len(ids):
+        raise ValueError(
+            f"{model}: the cache is made for a batch of {cache.batch} and ids are {ids.shape}; "
+            f"make it with model.new_cache({len(ids)}, max_len)"
+        )
+
+
+def of_keys(real: BoolArray | None) -> BoolArray | None:
+    """Return a mask of real tokens (batch, length) as one of keys, (batch, 1, 1, length)."""
+    return None if real is None else real[:, None, None, :]
 
 
 def token_positions(mask: BoolArray | None) -> Array | None:

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 from ..core.layer import Layer
+from ..layers.kv_cache import KVCache
 
 
 class Model(Layer):
@@ -19,6 +20,13 @@ class Model(Layer):
 
     config_type: ClassVar[type]
     config: Any
+
+    def new_cache(self, batch: int, max_len: int) -> KVCache:
+        """Return an empty cache for `batch` sequences of up to `max_len` tokens.
+
+        Passed to forward, it spares the model looking again at tokens that it has seen.
+        """
+        return KVCache(batch, max_len)
 
     @abstractmethod
     def loss(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:

@@ -21,23 +21,27 @@ from numpy.typing import DTypeLike
 
 from .. import functional as F
 from .. import masks
-from ..core.arrays import Array, BoolArray
+from ..core.arrays import Array, BoolArray, check_size
 from ..core.initialize import skeleton
 from ..core.run import Run
-from ..functional._alibi import alibi_bias
 from ..functional.cross_entropy import CrossEntropySaved
 from ..functional.linear import LinearSaved
 from ..layers import Embedding, Encoder, Linear
 from ..layers.encoder import EncoderSaved
+from ..layers.kv_cache import KVCache, undoable
 from ._config import check_config, check_config_type, stack_options
 from ._initialize import initialize_weights
 from ._inputs import (
     InputEmbedding,
     InputEmbeddingSaved,
     check_batch,
+    check_cache,
+    check_mask,
     check_positions,
     check_targets,
-    key_mask,
+    of_keys,
+    relative_table,
+    score_bias,
     token_positions,
 )
 from ._model import Model
@@ -60,26 +64,31 @@ class GPTConfig:
     norm_position: str = "pre"  # "pre" (GPT-2 and later) or "post" (the first GPT)
     norm_eps: float = 1e-5
     activation: str = "gelu"  # see layers.FeedForward; "swiglu" is gated
-    position: str = "learned"  # "learned", "sinusoidal", "rotary" or "alibi"
+    position: str = "learned"  # "learned", "sinusoidal", "rotary", "alibi" or "t5"
     rotary_base: float = 10000.0  # for position="rotary"
+    rotary_interleaved: bool = False  # pair 2c with 2c + 1, rather than c with c + n/2
+    relative_buckets: int = 32  # for position="t5": groups of distances ...
+    relative_distance: int = 128  # ... from here on in one group
+    window: int | None = None  # tokens that each looks back at, itself included; None: all
     tie_embeddings: bool = True  # one table for input and output
 
     def __post_init__(self) -> None:
         check_config(self)
+        check_size("GPTConfig", window=1 if self.window is None else self.window)
 
 
 class GPTSaved(NamedTuple):
     """What `GPT.backward` needs."""
 
     inputs: InputEmbeddingSaved
-    stack: EncoderSaved
+    stack: EncoderSaved | None
     head: LinearSaved
 
 
 class GPTLossSaved(NamedTuple):
     """What `GPT.loss_backward` needs."""
 
-    model: GPTSaved
+    model: GPTSaved | None
     cross_entropy: CrossEntropySaved
 
 
@@ -98,6 +107,8 @@ class GPT(Model):
     inputs : layer of token and position embeddings
     decoder : Encoder
         The stack, run under a causal mask.
+    relative : RelativePositionBias or None
+        T5's table of relative positions, shared by all layers.
     head : Linear
 
     References
@@ -121,6 +132,7 @@ class GPT(Model):
             self.inputs = InputEmbedding(
                 embedding, config.max_len, config.position, config.dropout, dtype=dtype
             )
+            self.relative = relative_table(config, bidirectional=False, dtype=dtype)
             self.decoder = Encoder(config.num_layers, **stack_options(config), dtype=dtype)
             self.head = Linear(
                 config.d_model,
@@ -136,9 +148,10 @@ class GPT(Model):
         ids: Array,
         mask: BoolArray | None = None,
         positions: Array | None = None,
+        cache: KVCache | None = None,
         *,
         run: Run | None = None,
-    ) -> tuple[Array, GPTSaved]:
+    ) -> tuple[Array, GPTSaved | None]:
         """Predict the token after each.
 
         Parameters
@@ -148,38 +161,76 @@ class GPT(Model):
             True = real token; padding may be on either side.
         positions : (batch, length) or (length,) integer ndarray, optional
             0, 1, 2, ... if not given, counted from each sequence's first real token.
+        cache : KVCache, optional
+            From `new_cache`. ids, mask and positions are then those of the next tokens alone,
+            which see the ones before them through the cache, and join them.
         run : Run, optional
 
         Returns
         -------
         logits : (batch, length, vocab_size) ndarray
             ``logits[:, t]`` are for the token that follows ``ids[:, t]``.
-        saved : GPTSaved
+        saved : GPTSaved or None
+            None with a cache.
 
         Raises
         ------
         ValueError, TypeError
             If ids are not (batch, length) integers below vocab_size, the sequence is longer
-            than learned positions go, or the mask is not a bool array of the ids' shape.
+            than learned positions go, the mask is not a bool array of the ids' shape, or the
+            cache is of another batch, or full.
         """
         check_batch("GPT", "ids", ids)
-        keys = key_mask("GPT", "mask", mask, ids)
+        check_mask("GPT", "mask", mask, ids)
         if positions is not None:
             check_positions("GPT", positions, ids)
-        at = token_positions(mask) if positions is None else positions
-        x, inputs_saved = self.inputs.forward(ids, at, run=run)  # (1)
-        h, stack_saved = self.decoder.forward(
-            x,
-            mask=masks.causal() if keys is None else masks.causal() & keys,
-            bias=self._bias(x, positions),
-            positions=at if self.config.position == "rotary" else None,
-            run=run,
-        )  # (2)
-        logits, head_saved = self.head.forward(h)  # (3)
-        return logits, GPTSaved(inputs_saved, stack_saved, head_saved)
+        if cache is None:
+            at = token_positions(mask) if positions is None else positions
+            x, inputs_saved = self.inputs.forward(ids, at, run=run)  # (1)
+            h, stack_saved = self._stack(x, mask, at, positions, None, run)  # (2)
+            logits, head_saved = self.head.forward(h)  # (3)
+            return logits, GPTSaved(inputs_saved, stack_saved, head_saved)
+        check_cache("GPT", cache, ids)
+        with cache.step(mask, positions, ids.shape[1]):
+            length = ids.shape[1]
+            keys = cache.positions(length)
+            x, _ = self.inputs.forward(ids, keys[:, -length:], run=run)
+            real = cache.real(length)
+            h, _ = self._stack(x, real, keys[:, -length:], keys, cache, run)
+            return self.head.forward(h)[0], None
 
-    def backward(self, dy: Array, saved: GPTSaved, run: Run | None = None) -> None:
+    def _stack(
+        self,
+        x: Array,
+        real: BoolArray | None,
+        at: Array | None,
+        key_positions: Array | None,
+        cache: KVCache | None,
+        run: Run | None,
+    ) -> tuple[Array, EncoderSaved | None]:
+        """Equation (2).
+
+        `real` and `key_positions` are those of all keys, `at` the positions of x alone.
+        """
+        mask: masks.Mask = masks.causal()
+        if self.config.window is not None:
+            mask = mask & masks.sliding_window(self.config.window)
+        keys = of_keys(real)
+        if keys is not None:
+            mask = mask & keys
+        config = self.config
+        return self.decoder.forward(
+            x,
+            mask=mask,
+            bias=score_bias(config, self.relative, x.real.dtype, key_positions),
+            positions=at if config.position == "rotary" else None,
+            cache=cache,
+            run=run,
+        )
+
+    def backward(self, dy: Array, saved: GPTSaved | None, run: Run | None = None) -> None:
         """Add to every parameter's gradient, given dy (batch, length, vocab_size)."""
+        saved = undoable("GPT", saved)
         dh = self.head.backward(dy, saved.head)  # (3')
         dx = self.decoder.backward(dh, saved.stack)  # (2')
         self.inputs.backward(dx, saved.inputs)  # (1')
@@ -222,9 +273,3 @@ class GPT(Model):
     def loss_weight(self, ids: Array, targets: Array, mask: BoolArray | None = None) -> int:
         """Return the number of targets that are counted."""
         return int(np.count_nonzero(targets != -100))
-
-    def _bias(self, x: Array, positions: Array | None) -> Array | None:
-        if self.config.position != "alibi":
-            return None
-        length = x.shape[1]
-        return alibi_bias(self.config.num_heads, length, length, x.real.dtype, positions)

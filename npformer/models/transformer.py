@@ -18,6 +18,7 @@ Backward, given dL
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -27,20 +28,24 @@ from .. import functional as F
 from ..core.arrays import Array, BoolArray
 from ..core.initialize import skeleton
 from ..core.run import Run
-from ..functional._alibi import alibi_bias
 from ..functional.cross_entropy import CrossEntropySaved
 from ..functional.linear import LinearSaved
 from ..layers import Decoder, Embedding, Encoder, Linear
 from ..layers.decoder import DecoderSaved
 from ..layers.encoder import EncoderSaved
+from ..layers.kv_cache import KVCache, undoable
 from ._config import check_config, check_config_type, stack_options
 from ._initialize import initialize_weights
 from ._inputs import (
     InputEmbedding,
     InputEmbeddingSaved,
     check_batch,
+    check_cache,
+    check_mask,
     check_targets,
-    key_mask,
+    of_keys,
+    relative_table,
+    score_bias,
     token_positions,
 )
 from ._model import Model
@@ -63,8 +68,11 @@ class TransformerConfig:
     norm_position: str = "post"  # "post" (the paper) or "pre" (easier to train)
     norm_eps: float = 1e-5
     activation: str = "relu"  # see layers.FeedForward
-    position: str = "sinusoidal"  # "learned", "sinusoidal", "rotary" or "alibi"
+    position: str = "sinusoidal"  # "learned", "sinusoidal", "rotary", "alibi" or "t5"
     rotary_base: float = 10000.0  # for position="rotary"
+    rotary_interleaved: bool = False  # pair 2c with 2c + 1, rather than c with c + n/2
+    relative_buckets: int = 32  # for position="t5": groups of distances ...
+    relative_distance: int = 128  # ... from here on in one group
     tie_embeddings: bool = True  # the output layer shares the table of both inputs
     label_smoothing: float = 0.1  # share of the wanted probability spread over all tokens
 
@@ -81,14 +89,14 @@ class EncodeSaved(NamedTuple):
     """What undoes `Transformer.encode`."""
 
     inputs: InputEmbeddingSaved
-    encoder: EncoderSaved
+    encoder: EncoderSaved | None
 
 
 class DecodeSaved(NamedTuple):
     """What undoes `Transformer.decode`."""
 
     inputs: InputEmbeddingSaved
-    decoder: DecoderSaved
+    decoder: DecoderSaved | None
     head: LinearSaved
 
 
@@ -96,7 +104,7 @@ class TransformerSaved(NamedTuple):
     """What `Transformer.backward` needs."""
 
     encode: EncodeSaved
-    decode: DecodeSaved
+    decode: DecodeSaved | None
 
 
 class TransformerLossSaved(NamedTuple):
@@ -122,6 +130,8 @@ class Transformer(Model):
         They share the token table.
     encoder : Encoder
     decoder : Decoder
+    source_relative, target_relative : RelativePositionBias or None
+        T5's tables of relative positions, each shared by all layers of its stack.
     head : Linear
 
     References
@@ -148,6 +158,10 @@ class Transformer(Model):
                 )
                 for _ in range(2)
             )
+            self.source_relative, self.target_relative = (
+                relative_table(config, bidirectional, dtype=dtype)
+                for bidirectional in (True, False)
+            )
             self.encoder = Encoder(config.num_layers, **stack_options(config), dtype=dtype)
             self.decoder = Decoder(config.num_layers, **stack_options(config), dtype=dtype)
             self.head = Linear(
@@ -168,12 +182,13 @@ class Transformer(Model):
         on either side.
         """
         check_batch("Transformer", "source", source)
-        keys = key_mask("Transformer", "source_mask", source_mask, source)
+        check_mask("Transformer", "source_mask", source_mask, source)
         a, inputs_saved = self.source_inputs.forward(
             source, token_positions(source_mask), run=run
         )  # (1)
+        bias = score_bias(self.config, self.source_relative, a.real.dtype)
         z, encoder_saved = self.encoder.forward(
-            a, mask=keys, bias=self._bias(source.shape[1], a), run=run
+            a, mask=of_keys(source_mask), bias=bias, run=run
         )  # (2)
         return z, EncodeSaved(inputs_saved, encoder_saved)
 
@@ -182,12 +197,16 @@ class Transformer(Model):
         target_in: Array,
         memory: Array,
         source_mask: BoolArray | None = None,
+        cache: KVCache | None = None,
         *,
         run: Run | None = None,
-    ) -> tuple[Array, DecodeSaved]:
+    ) -> tuple[Array, DecodeSaved | None]:
         """Predict the token after each of target_in (batch, T), looking at a memory.
 
-        Returns logits (batch, T, vocab_size), and what undoes it.
+        With a cache from `new_cache`, target_in are the next tokens alone: they see the ones
+        before them through the cache, and join them.
+
+        Returns logits (batch, T, vocab_size), and what undoes it: None with a cache.
         """
         check_batch("Transformer", "target_in", target_in)
         if len(target_in) != len(memory):
@@ -195,14 +214,41 @@ class Transformer(Model):
                 f"Transformer: target_in has {len(target_in)} sequences and the source "
                 f"{len(memory)}; expected one target for each source"
             )
-        keys = key_mask("Transformer", "source_mask", source_mask, memory)
-        b, inputs_saved = self.target_inputs.forward(target_in, run=run)  # (3)
-        bias = self._bias(target_in.shape[1], b)
-        h, decoder_saved = self.decoder.forward(
-            b, memory, memory_mask=keys, bias=bias, run=run
-        )  # (4)
-        logits, head_saved = self.head.forward(h)  # (5)
-        return logits, DecodeSaved(inputs_saved, decoder_saved, head_saved)
+        check_mask("Transformer", "source_mask", source_mask, memory)
+        look = partial(self._look, memory=memory, memory_mask=of_keys(source_mask), run=run)
+        if cache is None:
+            b, inputs_saved = self.target_inputs.forward(target_in, run=run)  # (3)
+            h, decoder_saved = look(b)  # (4)
+            logits, head_saved = self.head.forward(h)  # (5)
+            return logits, DecodeSaved(inputs_saved, decoder_saved, head_saved)
+        check_cache("Transformer", cache, target_in)
+        length = target_in.shape[1]
+        with cache.step(None, None, length):
+            at = cache.positions(length)[:, -length:]
+            b, _ = self.target_inputs.forward(target_in, at, run=run)
+            h, _ = look(b, cache=cache, positions=at)
+            return self.head.forward(h)[0], None
+
+    def _look(
+        self,
+        b: Array,
+        *,
+        memory: Array,
+        memory_mask: BoolArray | None,
+        cache: KVCache | None = None,
+        positions: Array | None = None,
+        run: Run | None,
+    ) -> tuple[Array, DecoderSaved | None]:
+        """Equation (4)."""
+        return self.decoder.forward(
+            b,
+            memory,
+            memory_mask=memory_mask,
+            bias=score_bias(self.config, self.target_relative, b.real.dtype),
+            positions=positions if self.config.position == "rotary" else None,
+            cache=cache,
+            run=run,
+        )
 
     def forward(
         self,
@@ -241,9 +287,10 @@ class Transformer(Model):
 
     def backward(self, dy: Array, saved: TransformerSaved, run: Run | None = None) -> None:
         """Add to every parameter's gradient, given dy (batch, T, vocab_size)."""
-        dh = self.head.backward(dy, saved.decode.head)  # (5')
-        db, dz = self.decoder.backward(dh, saved.decode.decoder)  # (4')
-        self.target_inputs.backward(db, saved.decode.inputs)  # (3')
+        decode = undoable("Transformer", saved.decode)
+        dh = self.head.backward(dy, decode.head)  # (5')
+        db, dz = self.decoder.backward(dh, decode.decoder)  # (4')
+        self.target_inputs.backward(db, decode.inputs)  # (3')
         da = self.encoder.backward(dz, saved.encode.encoder)  # (2')
         self.source_inputs.backward(da, saved.encode.inputs)  # (1')
 
@@ -295,8 +342,3 @@ class Transformer(Model):
     ) -> int:
         """Return the number of targets that are counted."""
         return int(np.count_nonzero(targets != -100))
-
-    def _bias(self, length: int, x: Array) -> Array | None:
-        if self.config.position != "alibi":
-            return None
-        return alibi_bias(self.config.num_heads, length, length, x.real.dtype)

@@ -1,25 +1,21 @@
-"""Who may attend to whom: boolean arrays (True = may), and masks that need no array.
-
-A mask answers two questions. `Mask.dense` forms the whole boolean array, to look at and for
-textbook attention. `Mask.tile` speaks of one rectangle of it at a time, and can say EMPTY or
-FULL without forming it, which is what lets an attention over tiles skip work.
-
-Masks join with ``&``, ``|`` and ``~``, with each other and with boolean arrays, in any order::
-
-    mask = masks.causal() & masks.padding(lengths)
+"""What a mask is: the questions that it answers, boolean arrays as masks, and &, | and ~.
 
 Rows are queries and columns are keys. Where there are more keys than queries the last query
 stands at the last key: query i has the position i + o among the keys, with o = n_k - n_q.
 """
 
 import enum
+import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .core.arrays import Array, BoolArray, check_choice, check_integers, describe
+from ..core.arrays import Array, BoolArray, describe, fits
+from ._picture import draw
 
 
 class Coverage(enum.Enum):
@@ -31,6 +27,13 @@ class Coverage(enum.Enum):
 
 EMPTY: Final = Coverage.EMPTY
 FULL: Final = Coverage.FULL
+
+# The same of a block in a row of blocks, where & is a minimum, | a maximum and ~ is 2 - code.
+NONE: Final = 0  # nobody may attend
+SOME: Final = 1  # unknown, or some may and others may not
+ALL: Final = 2  # everybody may attend
+
+Codes: TypeAlias = NDArray[np.int8]
 Tile: TypeAlias = Coverage | BoolArray
 Lead: TypeAlias = "tuple[int | slice, ...]"
 
@@ -52,7 +55,14 @@ class Span(NamedTuple):
 
 
 class Mask(ABC):
-    """Base of all masks. A subclass says for a rectangle which pairs hold, and what it fits."""
+    """Base of all masks. A subclass says for a rectangle which pairs hold, and what it fits.
+
+    `holds`, `check` and `leaves` are enough. `tile` and `coverage` are worth their own code
+    where they can answer without forming an array, `varies` where a mask is the same for all
+    leading entries, and `grouped` and `lead_shape` are needed where it is not.
+
+    Only `check` looks at whether a mask fits: all other methods rely on it having passed.
+    """
 
     __array_ufunc__ = None  # so that `array & mask` comes to Mask.__rand__
 
@@ -81,6 +91,21 @@ class Mask(ABC):
         """Return this mask for scores whose head axis -3 is split in (num_groups, rest)."""
         return self
 
+    def varies(self, axes: int) -> tuple[bool, ...]:
+        """Say along which leading axes of the scores this mask may differ.
+
+        Parameters
+        ----------
+        axes : int
+            How many leading axes the scores have.
+
+        Returns
+        -------
+        tuple of `axes` bools
+            False only where every index gives the same mask.
+        """
+        return (True,) * axes
+
     def tile(self, lead_index: tuple[int, ...], rows: Span, columns: Span) -> Tile:
         """Say what a rectangle is: EMPTY, FULL, or its boolean array.
 
@@ -94,7 +119,8 @@ class Mask(ABC):
         Returns
         -------
         EMPTY, FULL or (len(rows), len(columns)) bool ndarray
-            The array only where some pairs may attend and others may not.
+            The array only where some pairs may attend and others may not. It may be a view,
+            so it is not to be written to.
         """
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         held = self.holds(lead_index, rows, columns)
@@ -103,6 +129,28 @@ class Mask(ABC):
         if not held.any():
             return EMPTY
         return np.broadcast_to(held, shape)
+
+    def coverage(self, lead_index: tuple[int, ...], rows: Span, columns: Span, width: int) -> Codes:
+        """Say of a whole row of blocks which can be skipped and which need no mask.
+
+        Parameters
+        ----------
+        lead_index : tuple of int
+            Index along the leading axes of the scores.
+        rows, columns : Span
+            The queries and the keys.
+        width : int
+            Keys in a block, at least 1. The last block has what is left.
+
+        Returns
+        -------
+        (ceil(len(columns) / width),) int8 ndarray
+            NONE, SOME or ALL for each block. NONE and ALL are certain; SOME may stand for
+            either, which costs time and nothing else.
+        """
+        first, last, n_k = columns
+        spans = (Span(j, min(j + width, last), n_k) for j in range(first, last, width))
+        return np.array([_code(self.tile(lead_index, rows, span)) for span in spans], np.int8)
 
     def dense(self, n_q: int, n_k: int) -> BoolArray:
         """Form the whole mask.
@@ -123,20 +171,80 @@ class Mask(ABC):
         ValueError
             If the mask does not fit n_q and n_k, or the masks it is joined from each other.
         """
-        lead: tuple[int, ...] = ()
-        shapes = [leaf.lead_shape() for leaf in self.leaves()]
-        axes = max(len(shape) for shape in shapes)
-        try:
-            for leaf in self.leaves():
-                lead = np.broadcast_shapes(lead, leaf.lead_shape(axes))
-        except ValueError:
-            raise ValueError(
-                f"dense: the leading axes of {self!r} do not broadcast; give its arrays an axis "
-                f"for each of the scores, of length 1 where they are the same: mask[None]"
-            ) from None
-        shape = (*lead, n_q, n_k)
+        shape = (*self._own_lead("dense"), n_q, n_k)
         whole: BoolArray = np.broadcast_to(self.over(shape), shape).copy()
         return whole
+
+    def picture(self, n_q: int, n_k: int, lead_index: tuple[int, ...] | None = None) -> str:
+        """Draw the mask with characters: ``#`` may attend, ``.`` may not, ``+`` some may.
+
+        Up to 64 queries and keys each pair has a character; beyond, each square of pairs.
+
+        Parameters
+        ----------
+        n_q, n_k : int
+            Number of queries and of keys.
+        lead_index : tuple of int, optional
+            Which entry to draw, along the leading axes that the mask itself has (see `dense`).
+            If not given, the first four are drawn.
+
+        Returns
+        -------
+        str
+            To print. Rows are queries, columns are keys, both numbered from 0.
+
+        Raises
+        ------
+        ValueError
+            If the mask does not fit n_q and n_k, or `lead_index` its leading axes.
+
+        Examples
+        --------
+        >>> from npformer import masks
+        >>> print(masks.causal().picture(3, 4))
+        causal(), 3 queries x 4 keys
+            0
+          0 # # . .
+          1 # # # .
+          2 # # # #
+        # may attend   . may not
+        """
+        lead = self._own_lead("picture")
+        self.check((*lead, n_q, n_k))
+        if lead_index is None:
+            shown = list(itertools.islice(np.ndindex(lead), 4))
+        elif len(lead_index) == len(lead) and all(
+            0 <= i < n for i, n in zip(lead_index, lead, strict=True)
+        ):
+            shown = [tuple(lead_index)]
+        else:
+            raise ValueError(
+                f"picture: lead_index is {lead_index} but the leading axes of {self!r} are "
+                f"{lead}; give an index for each, from 0, or none at all to see the first few"
+            )
+        edge = max(1, -(-max(n_q, n_k) // 64))
+        title = f"{self!r}, {n_q} queries x {n_k} keys"
+        drawn = [
+            (f"{title}, entry {index}" if lead else title)
+            + "\n"
+            + draw(self._codes(index, n_q, n_k, edge), edge)
+            for index in shown
+        ]
+        rest = math.prod(lead) - len(shown)
+        if lead_index is None and rest:
+            drawn.append(f"and {rest} more; choose one with lead_index=")
+        return "\n\n".join(drawn) if drawn else f"{title}, no entries"
+
+    def _codes(self, lead_index: tuple[int, ...], n_q: int, n_k: int, edge: int) -> Codes:
+        """Return NONE, SOME or ALL, exactly, for each square of pairs."""
+        codes = np.empty((-(-n_q // edge), -(-n_k // edge)), np.int8)
+        for at, line in enumerate(codes):
+            rows = Span(at * edge, min((at + 1) * edge, n_q), n_q)
+            line[:] = self.coverage(lead_index, rows, Span(0, n_k, n_k), edge)
+            for block in np.flatnonzero(line == SOME).tolist():
+                columns = Span(block * edge, min((block + 1) * edge, n_k), n_k)
+                line[block] = _code(self.tile(lead_index, rows, columns))
+        return codes
 
     def over(self, shape: tuple[int, ...]) -> BoolArray:
         """Return the boolean array for scores of `shape`, not larger than it needs to be.
@@ -163,6 +271,17 @@ class Mask(ABC):
     def lead_shape(self, axes: int = 0) -> tuple[int, ...]:
         """Leading axes that a leaf has of itself, when the scores have `axes` of them."""
         return ()
+
+    def _own_lead(self, asker: str) -> tuple[int, ...]:
+        """Leading axes that this mask has of itself: those of all its leaves together."""
+        axes = max(len(leaf.lead_shape()) for leaf in self.leaves())
+        try:
+            return np.broadcast_shapes(*(leaf.lead_shape(axes) for leaf in self.leaves()))
+        except ValueError:
+            raise ValueError(
+                f"{asker}: the leading axes of {self!r} do not broadcast; give its arrays an axis "
+                f"for each of the scores, of length 1 where they are the same: mask[None]"
+            ) from None
 
     def __and__(self, other: "Mask | BoolArray") -> "Mask":
         return _Both(self, as_mask(other))
@@ -205,42 +324,6 @@ def as_mask(mask: "Mask | BoolArray") -> Mask:
     return _Dense(mask)
 
 
-def causal() -> Mask:
-    """Each query may attend to the keys up to its own position: j <= i + o.
-
-    References
-    ----------
-    Vaswani et al. (2017), "Attention Is All You Need", section 3.2.3.
-    """
-    return _Causal()
-
-
-def padding(lengths: "np.ndarray[tuple[int], np.dtype[np.integer]]", side: str = "right") -> Mask:
-    """Only the first (or last) `lengths[b]` keys of batch entry b are real.
-
-    Parameters
-    ----------
-    lengths : (batch,) integer ndarray
-        Number of real keys in each entry. They belong to the first axis of the scores,
-        whatever stands between it and the queries.
-    side : "right" or "left"
-        Where the padding is: after the real keys, or before them.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `lengths` is not a vector of integers from 0 on, or `side` is something else.
-    """
-    check_integers("padding", "lengths", lengths)
-    check_choice("padding", "side", side, ("right", "left"))
-    if lengths.ndim != 1 or np.any(lengths < 0):
-        raise ValueError(
-            f"padding: lengths is {describe(lengths)} with minimum {lengths.min(initial=0)}; "
-            f"expected (batch,) numbers of real keys, 0 or more"
-        )
-    return _Padding(lengths.copy(), side)
-
-
 def split_heads(array: Array, num_groups: int) -> Array:
     """View (..., heads, n_q, n_k) as (..., num_groups, heads / num_groups, n_q, n_k).
 
@@ -253,66 +336,24 @@ def split_heads(array: Array, num_groups: int) -> Array:
     return array.reshape(*lead, *split, n_q, n_k)
 
 
-class _Leaf(Mask):
+class Leaf(Mask):
+    """A mask that is not joined from others, and differs only along its own leading axes."""
+
     def leaves(self) -> Iterator[Mask]:
         yield self
 
-
-class _Causal(_Leaf):
-    def check(self, shape: tuple[int, ...]) -> None:
-        pass  # fits any scores
-
-    def holds(self, lead: Lead, rows: Span, columns: Span) -> BoolArray:
-        o = columns.total - rows.total
-        held: BoolArray = columns.numbers <= rows.numbers[:, None] + o
-        return held
-
-    def tile(self, lead_index: tuple[int, ...], rows: Span, columns: Span) -> Tile:
-        o = columns.total - rows.total
-        if columns.stop - 1 <= rows.start + o:  # even the first query sees the last key
-            return FULL
-        if columns.start > rows.stop - 1 + o:  # not even the last query sees the first key
-            return EMPTY
-        return self.holds(lead_index, rows, columns)
-
-    def __repr__(self) -> str:
-        return "causal()"
+    def varies(self, axes: int) -> tuple[bool, ...]:
+        own = self.lead_shape(axes)
+        return (False,) * (axes - len(own)) + tuple(n != 1 for n in own)
 
 
-class _Padding(_Leaf):
-    def __init__(self, lengths: "np.ndarray[tuple[int], np.dtype[np.integer]]", side: str) -> None:
-        self._lengths = lengths
-        self._side = side
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        if len(shape) < 3 or shape[0] != len(self._lengths):
-            raise ValueError(
-                f"padding: {len(self._lengths)} lengths do not fit scores {shape}; expected "
-                f"(batch, ..., n_q, n_k) with one length for each batch entry"
-            )
-        if self._lengths.size and self._lengths.max() > shape[-1]:
-            at = int(self._lengths.argmax())
-            raise ValueError(
-                f"padding: lengths[{at}] is {self._lengths[at]} but there are only {shape[-1]} keys"
-            )
-
-    def lead_shape(self, axes: int = 1) -> tuple[int, ...]:
-        return (len(self._lengths),) + (1,) * (axes - 1)
-
-    def holds(self, lead: Lead, rows: Span, columns: Span) -> BoolArray:
-        lengths = self._lengths[lead[0]]  # of one batch entry, or of all
-        if lengths.ndim:
-            lengths = lengths.reshape((-1,) + (1,) * (len(lead) + 1))  # (batch, 1, ..., 1, 1)
-        j = columns.numbers[None, :]
-        held: BoolArray
-        held = j < lengths if self._side == "right" else j + lengths >= columns.total
-        return held
-
-    def __repr__(self) -> str:
-        return f"padding({self._lengths.tolist()}, side={self._side!r})"
+def codes_of(some: BoolArray, every: BoolArray) -> Codes:
+    """Return NONE, SOME or ALL from whether some pairs of a block hold, and whether all do."""
+    codes: Codes = np.add(some, every, dtype=np.int8)
+    return codes
 
 
-class _Dense(_Leaf):
+class _Dense(Leaf):
     """A boolean array (..., n_q or 1, n_k or 1), whose axes align from the right."""
 
     def __init__(self, array: BoolArray) -> None:
@@ -320,12 +361,11 @@ class _Dense(_Leaf):
         self._array = np.atleast_2d(array)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        own = self._given
-        ends = zip(reversed(own), reversed(shape), strict=False)
-        if len(own) > len(shape) or any(n not in (1, m) for n, m in ends):
+        if not fits(self._given, shape):
             raise ValueError(
-                f"mask {own} does not fit scores {shape}; from the right, each of its axes must "
-                f"be 1 or equal. Insert axes for the heads and queries with mask[:, None, None, :]"
+                f"mask {self._given} does not fit scores {shape}; from the right, each of "
+                f"its axes must be 1 or equal. Insert axes for the heads and queries with "
+                f"mask[:, None, None, :]"
             )
 
     def lead_shape(self, axes: int = 0) -> tuple[int, ...]:
@@ -340,6 +380,17 @@ class _Dense(_Leaf):
         column = slice(None) if n_k == 1 else slice(columns.start, columns.stop)
         held: BoolArray = self._array[index + (row, column)]  # noqa: RUF005
         return held
+
+    def coverage(self, lead_index: tuple[int, ...], rows: Span, columns: Span, width: int) -> Codes:
+        starts = np.arange(columns.start, columns.stop, width) - columns.start
+        held = self.holds(lead_index, rows, columns)
+        some: BoolArray = np.logical_or.reduce(held, axis=0)  # of each key
+        every: BoolArray = np.logical_and.reduce(held, axis=0)
+        if len(some) != 1 and len(starts):
+            some = np.logical_or.reduceat(some, starts)
+            every = np.logical_and.reduceat(every, starts)
+        codes: Codes = np.broadcast_to(codes_of(some, every), starts.shape).copy()
+        return codes
 
     def grouped(self, num_groups: int) -> Mask:
         return _Dense(split_heads(self._array, num_groups))
@@ -365,6 +416,10 @@ class _Pair(Mask):
     def grouped(self, num_groups: int) -> Mask:
         return type(self)(self._a.grouped(num_groups), self._b.grouped(num_groups))
 
+    def varies(self, axes: int) -> tuple[bool, ...]:
+        both = zip(self._a.varies(axes), self._b.varies(axes), strict=True)
+        return tuple(a or b for a, b in both)
+
 
 class _Both(_Pair):
     def holds(self, lead: Lead, rows: Span, columns: Span) -> BoolArray:
@@ -372,6 +427,13 @@ class _Both(_Pair):
 
     def tile(self, lead_index: tuple[int, ...], rows: Span, columns: Span) -> Tile:
         return _join(self._a, self._b, EMPTY, FULL, lead_index, rows, columns)
+
+    def coverage(self, lead_index: tuple[int, ...], rows: Span, columns: Span, width: int) -> Codes:
+        codes: Codes = np.minimum(
+            self._a.coverage(lead_index, rows, columns, width),
+            self._b.coverage(lead_index, rows, columns, width),
+        )
+        return codes
 
     def __repr__(self) -> str:
         return f"({self._a!r} & {self._b!r})"
@@ -383,6 +445,13 @@ class _Either(_Pair):
 
     def tile(self, lead_index: tuple[int, ...], rows: Span, columns: Span) -> Tile:
         return _join(self._a, self._b, FULL, EMPTY, lead_index, rows, columns)
+
+    def coverage(self, lead_index: tuple[int, ...], rows: Span, columns: Span, width: int) -> Codes:
+        codes: Codes = np.maximum(
+            self._a.coverage(lead_index, rows, columns, width),
+            self._b.coverage(lead_index, rows, columns, width),
+        )
+        return codes
 
     def __repr__(self) -> str:
         return f"({self._a!r} | {self._b!r})"
@@ -401,6 +470,9 @@ class _Not(Mask):
     def grouped(self, num_groups: int) -> Mask:
         return _Not(self._a.grouped(num_groups))
 
+    def varies(self, axes: int) -> tuple[bool, ...]:
+        return self._a.varies(axes)
+
     def holds(self, lead: Lead, rows: Span, columns: Span) -> BoolArray:
         return ~self._a.holds(lead, rows, columns)
 
@@ -410,8 +482,17 @@ class _Not(Mask):
             return FULL if tile is EMPTY else EMPTY
         return ~tile
 
+    def coverage(self, lead_index: tuple[int, ...], rows: Span, columns: Span, width: int) -> Codes:
+        codes: Codes = ALL - self._a.coverage(lead_index, rows, columns, width)
+        return codes
+
     def __repr__(self) -> str:
         return f"~{self._a!r}"
+
+
+def _code(tile: Tile) -> int:
+    """Return the code of a block from its tile."""
+    return ALL if tile is FULL else NONE if tile is EMPTY else SOME
 
 
 def _join(

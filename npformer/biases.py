@@ -1,0 +1,483 @@
+"""What is added to the scores of attention: arrays, and biases that need no array.
+
+An array holds one number for every query and key, 8.6 GB for eight heads at 16,384 tokens. A
+`Bias` gives one rectangle of it at a time, as a `npformer.masks.Mask` does, and where it has
+numbers to be learned it takes their gradient back the same way.
+
+`alibi` and `relative` depend on a head and on how far a key stands from its query alone. As in
+masks, query i has the position i + o among the keys, with o = n_k - n_q, and r = j - (i + o) is
+the distance from it to key j: negative behind it, positive before it.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .core.arrays import (
+    Array,
+    check_floats,
+    check_integers,
+    check_size,
+    describe,
+    fits,
+    real_dtype,
+    unbroadcast,
+)
+from .masks import Span, split_heads
+
+Index: TypeAlias = tuple[int, ...]
+
+
+class Bias(ABC):
+    """Base of all biases. A subclass without numbers to be learned needs the first three methods.
+
+    Attributes
+    ----------
+    dtype : dtype or None
+        That of the numbers to be learned; None if there are none.
+    learn : callable or None
+        Where a layer that is given this bias is to put its gradient, if anywhere.
+    """
+
+    dtype: "np.dtype[Any] | None" = None
+    learn: "Callable[[Array], None] | None" = None
+
+    @abstractmethod
+    def tile(self, lead_index: Index, rows: Span, columns: Span) -> Array:
+        """Return what is added to a rectangle of the scores.
+
+        Parameters
+        ----------
+        lead_index : tuple of int
+            Index along the leading axes of the scores: (batch, head), say.
+        rows, columns : Span
+            The queries and the keys.
+
+        Returns
+        -------
+        ndarray
+            Broadcasts to (len(rows), len(columns)). Finite, or -inf to mask.
+        """
+
+    @abstractmethod
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError if this bias does not fit scores of `shape` (..., n_q, n_k)."""
+
+    @abstractmethod
+    def lead_shape(self, axes: int) -> tuple[int, ...]:
+        """Return the leading shape that this bias has over scores with `axes` leading axes.
+
+        An axis on which it does not depend is 1 long.
+        """
+
+    def grouped(self, num_groups: int) -> "Bias":
+        """Return this bias for scores whose head axis -3 is split in (num_groups, rest)."""
+        return self
+
+    def over(self, shape: tuple[int, ...]) -> Array:
+        """Return the whole array for scores of `shape`: 1 long where it does not depend on it.
+
+        Raises
+        ------
+        ValueError
+            If the bias does not fit.
+        """
+        self.check(shape)
+        *lead, n_q, n_k = shape
+        rows, columns = Span(0, n_q, n_q), Span(0, n_k, n_k)
+        own = self.lead_shape(len(lead))
+        whole = np.zeros((*own, n_q, n_k), self.dtype or np.float32)
+        tiles = [self.tile(index, rows, columns) for index in np.ndindex(own)] if whole.size else []
+        if tiles:
+            whole = whole.astype(tiles[0].dtype)
+        for index, tile in zip(np.ndindex(own), tiles, strict=False):
+            whole[index] = tile
+        return whole
+
+    def new_gradient(self) -> Array | None:
+        """Return zeros for the gradient of what is to be learned; None if nothing is."""
+        return None
+
+    def add_gradient(
+        self, gradient: Array, ds: Array, lead_index: Index, rows: Span, columns: Span
+    ) -> None:
+        """Add to `gradient` what `ds`, the gradient of a rectangle of scores, makes of it."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to be learned")
+
+
+def as_bias(bias: "Bias | Array") -> Bias:
+    """Return `bias` as a `Bias`.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a bias nor a float array.
+    """
+    if isinstance(bias, Bias):
+        return bias
+    check_floats("attention", bias=bias)
+    return _Dense(bias)
+
+
+def alibi(num_heads: int, *, positions: Array | None = None, dtype: DTypeLike = np.float64) -> Bias:
+    """ALiBi: a score falls in proportion to the distance, in each head at a rate of its own.
+
+    b_hij = -m_h |r|. The slopes m_h are a geometric sequence that starts at 2^(-8/H) with that
+    same ratio when the number of heads H is a power of two; for other H the sequence for the
+    next lower power is filled up with every other slope of the next higher one. Nothing is
+    learned.
+
+    Parameters
+    ----------
+    num_heads : int
+        H, the length of the scores' last leading axis.
+    positions : (n_k,) or (batch, n_k) integer ndarray, optional
+        Of the keys; the last n_q of them are the queries'. 0, 1, 2, ... if not given.
+    dtype : float32 or float64, optional
+        Of the tiles; that of the scores spares a conversion.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    References
+    ----------
+    Press, Smith and Lewis (2022), "Train Short, Test Long", arXiv:2108.12409, section 3.
+    """
+    check_size("alibi", num_heads=num_heads)
+    return _Alibi((num_heads,), _checked("alibi", positions), real_dtype("alibi", dtype))
+
+
+def alibi_slopes(num_heads: int) -> list[float]:
+    """Return m_h for each head; see `alibi`."""
+    lower = 2 ** math.floor(math.log2(num_heads))
+    slopes = [2.0 ** (-8.0 * (h + 1) / lower) for h in range(lower)]
+    higher = [2.0 ** (-8.0 * (h + 1) / (2 * lower)) for h in range(2 * lower)]
+    return slopes + higher[0::2][: num_heads - lower]
+
+
+def relative(
+    table: Array,
+    *,
+    bidirectional: bool = True,
+    max_distance: int = 128,
+    positions: Array | None = None,
+    learn: "Callable[[Array], None] | None" = None,
+) -> Bias:
+    """T5's bias: b_hij = table[bucket(r), h], to be learned.
+
+    Parameters
+    ----------
+    table : (num_buckets, num_heads) ndarray
+        One number for each bucket of distances and each head.
+    bidirectional : bool, optional
+        Whether keys before and behind the query have buckets of their own, half of them each.
+        If not, those behind have all, and those before (r > 0) share the bucket of r = 0.
+    max_distance : int, optional
+        Distances from here on share the last bucket.
+    positions : (n_k,) or (batch, n_k) integer ndarray, optional
+        As for `alibi`.
+    learn : callable, optional
+        Where `npformer.layers.MultiHeadAttention` puts the table's gradient, such as the
+        `add_grad` of its parameter.
+
+    Returns
+    -------
+    Bias
+        Its gradient, as `npformer.functional.attention_backward` returns it, is the table's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    References
+    ----------
+    Raffel et al. (2020), "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+    Transformer", arXiv:1910.10683, section 2.1; `buckets` says how distances are grouped.
+    """
+    check_floats("relative", table=table)
+    if table.ndim != 2:
+        raise ValueError(f"relative: table is {table.shape}; expected (num_buckets, num_heads)")
+    check_buckets("relative", len(table), bidirectional, max_distance)
+    heads = (table.shape[1],)
+    bias = _Relative(heads, _checked("relative", positions), table, bidirectional, max_distance)
+    bias.learn = learn
+    return bias
+
+
+def check_buckets(owner: str, num_buckets: int, bidirectional: bool, max_distance: int) -> None:
+    """Refuse numbers of buckets that distances cannot be grouped in.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not ints, or too few, or `max_distance` is within the exact buckets.
+    """
+    check_size(owner, num_buckets=num_buckets, max_distance=max_distance)
+    if not isinstance(bidirectional, bool):
+        raise TypeError(f"{owner}: bidirectional is {bidirectional!r}; expected True or False")
+    least = 4 if bidirectional else 2
+    if num_buckets < least or num_buckets % (least // 2):
+        raise ValueError(
+            f"{owner}: {num_buckets} buckets; expected at least {least}"
+            + (", and an even number, half for each direction" if bidirectional else "")
+        )
+    exact = num_buckets // least
+    if max_distance <= exact:
+        raise ValueError(
+            f"{owner}: max_distance is {max_distance}; expected more than {exact}, the number of "
+            f"distances that have a bucket of their own"
+        )
+
+
+def buckets(distance: Array, num_buckets: int, bidirectional: bool, max_distance: int) -> Array:
+    """Return the bucket of each distance r = key's position - query's position.
+
+    Of the n buckets of a direction, n/2 hold one distance each: 0, 1, ..., n/2 - 1. The others
+    grow in proportion to the distance: d falls in bucket
+    n/2 + floor(n/2 log(d / (n/2)) / log(max_distance / (n/2))), and at most in the last, n - 1.
+
+    Parameters
+    ----------
+    distance : integer ndarray
+    num_buckets, bidirectional, max_distance
+        As for `relative`.
+
+    Returns
+    -------
+    integer ndarray of the same shape
+        From 0 to num_buckets - 1.
+    """
+    first: Array | int = 0
+    if bidirectional:
+        num_buckets //= 2
+        first = np.where(distance > 0, num_buckets, 0)
+        distance = np.abs(distance)
+    else:
+        distance = np.maximum(-distance, 0)
+    exact = num_buckets // 2
+    wide = num_buckets - exact
+    ratio = np.maximum(distance, 1) / exact
+    far = exact + (np.log(ratio) / math.log(max_distance / exact) * wide).astype(np.int64)
+    near: Array = np.where(distance < exact, distance, np.minimum(far, num_buckets - 1))
+    return first + near
+
+
+class _Dense(Bias):
+    """An array (..., n_q or 1, n_k or 1), whose axes align from the right."""
+
+    def __init__(self, array: Array) -> None:
+        self._given = array.shape
+        self._array = np.atleast_2d(array)
+        self.dtype = array.dtype
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        if not fits(self._given, shape):
+            raise ValueError(
+                f"attention: bias {self._given} does not broadcast to the scores {shape}; from "
+                f"the right, each of its axes must be 1 or equal"
+            )
+        if not np.all(self._array.real < math.inf):
+            raise ValueError(
+                "attention: bias holds +inf or NaN; expected finite numbers, or -inf to mask"
+            )
+
+    def lead_shape(self, axes: int) -> tuple[int, ...]:
+        own = self._array.shape[:-2]
+        return (1,) * (axes - len(own)) + own
+
+    def tile(self, lead_index: Index, rows: Span, columns: Span) -> Array:
+        tile: Array = self._array[self._at(lead_index, rows, columns)]
+        return tile
+
+    def over(self, shape: tuple[int, ...]) -> Array:
+        self.check(shape)
+        return self._array
+
+    def grouped(self, num_groups: int) -> Bias:
+        return _Dense(split_heads(self._array, num_groups))
+
+    def new_gradient(self) -> Array:
+        return np.zeros(self._given, self._array.dtype)
+
+    def add_gradient(
+        self, gradient: Array, ds: Array, lead_index: Index, rows: Span, columns: Span
+    ) -> None:
+        piece = np.atleast_2d(gradient)[self._at(lead_index, rows, columns)]  # a view
+        piece += unbroadcast(ds, piece.shape)
+
+    def _at(self, lead_index: Index, rows: Span, columns: Span) -> tuple[Any, ...]:
+        *lead, n_q, n_k = self._array.shape
+        own = lead_index[len(lead_index) - len(lead) :]
+        row = slice(None) if n_q == 1 else slice(rows.start, rows.stop)
+        column = slice(None) if n_k == 1 else slice(columns.start, columns.stop)
+        index = (0 if n == 1 else i for n, i in zip(lead, own, strict=True))
+        return (*index, row, column)
+
+
+class _ByDistance(Bias):
+    """A bias of a head and a distance alone; a subclass says what it is.
+
+    Along a diagonal of a tile the distance is the same, so a tile of R x C has R + C - 1
+    numbers, and is a view of these.
+    """
+
+    def __init__(self, heads: tuple[int, ...], positions: Array | None) -> None:
+        self._heads = heads  # (H,), or (G, H/G) for grouped queries
+        self._positions = positions
+
+    @abstractmethod
+    def _of(self, head: int, distance: Array) -> Array:
+        """Return the bias of each distance, in its shape."""
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        if shape[:-2][-len(self._heads) :] != self._heads:
+            raise ValueError(
+                f"bias is made for {math.prod(self._heads)} heads and does not fit scores {shape}; "
+                f"expected (..., {', '.join(map(str, self._heads))}, n_q, n_k)"
+            )
+        at = self._positions
+        if at is not None and (
+            at.shape[-1] != shape[-1]
+            or shape[-2] > shape[-1]
+            or (at.ndim == 2 and (len(shape) < 4 or len(at) not in (1, shape[0])))
+        ):
+            raise ValueError(
+                f"bias has positions {at.shape}, which do not fit scores {shape}; expected "
+                f"(n_k,) or (batch, n_k), with at least as many keys as queries"
+            )
+
+    def lead_shape(self, axes: int) -> tuple[int, ...]:
+        lead = [1] * (axes - len(self._heads)) + list(self._heads)
+        if self._positions is not None and self._positions.ndim == 2:
+            lead[0] = len(self._positions)
+        return tuple(lead)
+
+    def tile(self, lead_index: Index, rows: Span, columns: Span) -> Array:
+        head = self._head(lead_index)
+        if self._positions is not None:
+            return self._of(head, self._distances(lead_index, rows, columns))
+        diagonals = self._of(head, self._diagonals(rows, columns))
+        width = columns.stop - columns.start
+        # Row i of R holds diagonals R - 1 - i, ..., R - 1 - i + C - 1.
+        return np.lib.stride_tricks.sliding_window_view(diagonals, width)[::-1]
+
+    def _head(self, lead_index: Index) -> int:
+        own = lead_index[len(lead_index) - len(self._heads) :]
+        return int(np.ravel_multi_index(own, self._heads))
+
+    def _distances(self, lead_index: Index, rows: Span, columns: Span) -> Array:
+        """(len(rows), len(columns)) distances by the positions that were given."""
+        assert self._positions is not None
+        at = np.atleast_2d(self._positions)
+        at = at[lead_index[0] if len(at) > 1 else 0].astype(np.int64)
+        o = columns.total - rows.total
+        queries = at[rows.start + o : rows.stop + o]
+        distances: Array = at[columns.start : columns.stop] - queries[:, None]
+        return distances
+
+    def _diagonals(self, rows: Span, columns: Span) -> Array:
+        """Return the distances of a tile, lowest first, each once."""
+        o = columns.total - rows.total
+        return np.arange(columns.start - (rows.stop - 1 + o), columns.stop - rows.start - o)
+
+
+class _Alibi(_ByDistance):
+    def __init__(
+        self, heads: tuple[int, ...], positions: Array | None, dtype: "np.dtype[Any]"
+    ) -> None:
+        super().__init__(heads, positions)
+        self._slopes = alibi_slopes(math.prod(heads))
+        self._tile_dtype = dtype
+
+    def grouped(self, num_groups: int) -> Bias:
+        return _Alibi(_split(self._heads, num_groups), self._positions, self._tile_dtype)
+
+    def _of(self, head: int, distance: Array) -> Array:
+        bias: Array = (-self._slopes[head] * np.abs(distance)).astype(self._tile_dtype)
+        return bias
+
+    def __repr__(self) -> str:
+        return f"alibi({math.prod(self._heads)})"
+
+
+class _Relative(_ByDistance):
+    def __init__(
+        self,
+        heads: tuple[int, ...],
+        positions: Array | None,
+        table: Array,
+        bidirectional: bool,
+        max_distance: int,
+    ) -> None:
+        super().__init__(heads, positions)
+        self.dtype = table.dtype
+        self._table = table
+        self._bidirectional = bidirectional
+        self._max_distance = max_distance
+
+    def grouped(self, num_groups: int) -> Bias:
+        return _Relative(
+            _split(self._heads, num_groups),
+            self._positions,
+            self._table,
+            self._bidirectional,
+            self._max_distance,
+        )
+
+    def _buckets(self, distance: Array) -> Array:
+        return buckets(distance, len(self._table), self._bidirectional, self._max_distance)
+
+    def _of(self, head: int, distance: Array) -> Array:
+        bias: Array = self._table[self._buckets(distance), head]
+        return bias
+
+    def new_gradient(self) -> Array:
+        return np.zeros(self._table.shape, self._table.dtype)
+
+    def add_gradient(
+        self, gradient: Array, ds: Array, lead_index: Index, rows: Span, columns: Span
+    ) -> None:
+        """Sum over the places that a number stands in."""
+        if self._positions is not None:
+            distance = self._distances(lead_index, rows, columns)
+        else:
+            distance, ds = self._diagonals(rows, columns), _diagonal_sums(ds)
+        np.add.at(gradient[:, self._head(lead_index)], self._buckets(distance), ds)
+
+    def __repr__(self) -> str:
+        return f"relative({describe(self._table)})"
+
+
+def _diagonal_sums(x: Array) -> Array:
+    """Return the sum along each diagonal of (R, C) x, the lowest first: R + C - 1 of them.
+
+    Row i is put R - 1 - i places to the right, which stands each diagonal upright. In memory
+    that is one row after another with R zeros between, read in rows that are one shorter.
+    """
+    rows, columns = x.shape
+    wide = np.zeros((rows, columns + rows), x.dtype)
+    wide[:, :columns] = x[::-1]  # from the last row on, each starts one place later
+    sums: Array = wide.reshape(-1)[: rows * (columns + rows - 1)].reshape(rows, -1).sum(axis=0)
+    return sums
+
+
+def _split(heads: tuple[int, ...], num_groups: int) -> tuple[int, int]:
+    count = math.prod(heads)
+    return num_groups, count // num_groups
+
+
+def _checked(owner: str, positions: Array | None) -> Array | None:
+    if positions is not None:
+        check_integers(owner, "positions", positions)
+        if positions.ndim not in (1, 2):
+            raise ValueError(
+                f"{owner}: positions are {positions.shape}; expected (n_k,) or (batch, n_k)"
+            )
+    return positions

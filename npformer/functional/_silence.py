@@ -1,0 +1,44 @@
+"""How a weight of exactly 0 silences what it meets: 0 x NaN and 0 x inf are NaN, and must be 0.
+
+What keys and values hold that a query may not attend to must reach nothing. The plain product
+does that unless an entry is not finite, or so large that a product overflows. So attention looks
+once a call whether its arrays are tame, and only if they are not takes the slower product.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from ..core.arrays import Array
+
+
+def is_tame(*arrays: Array) -> bool:
+    """Say whether no entry is NaN, infinite, or so large that a product would overflow."""
+    parts = [part for x in arrays for part in ((x.real, x.imag) if x.dtype.kind == "c" else (x,))]
+    return all(_within(part, math.sqrt(float(np.finfo(part.dtype).max))) for part in parts)
+
+
+def _within(x: Array, limit: float) -> bool:
+    """Say whether |x| < limit everywhere, without forming |x|; NaN is not."""
+    return bool(np.max(x, initial=-math.inf) < limit and np.min(x, initial=math.inf) > -limit)
+
+
+def reporting(tame: bool) -> np.errstate:
+    """Report what goes wrong in tame numbers; elsewhere it may be under the mask."""
+    report: Literal["warn", "ignore"] = "warn" if tame else "ignore"
+    return np.errstate(invalid=report, over=report)
+
+
+def mix(weights: Array, x: Array, tame: bool) -> Array:
+    """Return weights @ x, in which a weight of exactly 0 meets nothing, not even a NaN."""
+    if tame:
+        return weights @ x
+    spoilt = ~np.all(np.isfinite(x), axis=-1, keepdims=True)  # (..., n_k, 1)
+    y = weights @ np.where(spoilt, 0, x)
+    columns = np.unique(np.nonzero(spoilt)[-2])
+    with np.errstate(invalid="ignore"):
+        for j in columns:  # each spoilt row of x, for those that look at it
+            w = weights[..., :, j, None]
+            y = y + np.where((w != 0) & spoilt[..., j, None, :], w * x[..., j, None, :], 0)
+    return y
