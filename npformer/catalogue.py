@@ -149,6 +149,7 @@ def _operations(draw: _Draw) -> Iterator[Example]:
     yield Example("dropout", "no generator", evaluation, (draw(3, 4),))
 
     yield from _attentions(draw)
+    yield from _linear_attentions(draw)
 
     cross_entropy = F.cross_entropy, F.cross_entropy_backward
     yield Example("cross_entropy", "", cross_entropy, (draw(2, 3, 5), draw.ids(5, 2, 3)))
@@ -177,6 +178,26 @@ def _attentions(draw: _Draw) -> Iterator[Example]:
     yield Example("attention", "bias, scale", biased, (*qkv(2, 3), draw(3, 1, 5)))
     dropped = _seeded(lambda q, k, v, rng: F.attention(q, k, v, dropout=0.3, rng=rng)), back
     yield Example("attention", "dropout", dropped, qkv(2, 2))
+
+
+def _linear_attentions(draw: _Draw) -> Iterator[Example]:
+    back = F.linear_attention_backward
+
+    def qkv(*lead: int, n_q: int = 3, n_k: int = 5) -> tuple[Array, Array, Array]:
+        return draw(*lead, n_q, 4), draw(*lead, n_k, 4), draw(*lead, n_k, 6)
+
+    yield Example("linear_attention", "", (F.linear_attention, back), qkv(2, 2))
+    one = qkv(n_q=2, n_k=1)
+    yield Example("linear_attention", "no leading axes, one key", (F.linear_attention, back), one)
+    causal = _with(F.linear_attention, causal=True), back
+    yield Example("linear_attention", "causal", causal, qkv(2, n_q=4, n_k=4))
+    # The first entry has no keys at all; in both, the first query stands before all keys.
+    real = np.array([[False] * 4, [True, False, True, True]])[:, None]
+    masked = _with(F.linear_attention, causal=True, key_mask=real), back
+    yield Example("linear_attention", "masked, dead rows", masked, qkv(2, 2, n_q=5, n_k=4))
+    grouped = F.linear_attention, back
+    keys = draw(2, 2, 1, 5, 4), draw(2, 2, 1, 5, 3)
+    yield Example("linear_attention", "grouped queries", grouped, (draw(2, 2, 3, 4, 4), *keys))
 
 
 def _layers(draw: _Draw) -> Iterator[Example]:
@@ -220,6 +241,8 @@ def _layers(draw: _Draw) -> Iterator[Example]:
     subject = "MultiHeadAttention"
     yield Example(subject, "grouped, rotary, masked", grouped, (draw(2, 3, 8),), options)
 
+    yield from _linear_attention_layers(draw, new)
+
     for position in ("pre", "post"):
         block = layers.EncoderLayer(8, 2, 12, norm_position=position, dropout=0.2, **new)
         yield Example("EncoderLayer", position, block, (draw(2, 3, 8),), seed=1)
@@ -230,6 +253,17 @@ def _layers(draw: _Draw) -> Iterator[Example]:
         tower = layers.Decoder(2, 4, 2, 6, norm_position=position, norm="rms", **new)
         padded = {"memory_mask": np.array([[True, True, False], [True] * 3])[:, None, None]}
         yield Example("Decoder", position, tower, (draw(2, 2, 4), draw(2, 3, 4)), padded)
+
+
+def _linear_attention_layers(draw: _Draw, new: dict[str, Any]) -> Iterator[Example]:
+    plain = layers.LinearAttention(8, 2, **new)
+    yield Example("LinearAttention", "", plain, (draw(2, 3, 8),))
+    yield Example("LinearAttention", "cross", plain, (draw(2, 3, 8), draw(2, 4, 8)))
+    causal = layers.LinearAttention(8, 2, causal=True, **new)
+    yield Example("LinearAttention", "causal", causal, (draw(2, 4, 8),))
+    grouped = layers.LinearAttention(8, 4, 2, bias=False, causal=True, **new)
+    options = {"mask": np.array([[True, True, False], [False, True, True]])}
+    yield Example("LinearAttention", "grouped, masked", grouped, (draw(2, 3, 8),), options)
 
 
 def _models(draw: _Draw) -> Iterator[Example]:

@@ -12,6 +12,7 @@ from .embedding import embedding, embedding_backward
 from .gelu import gelu, gelu_backward
 from .layer_norm import layer_norm, layer_norm_backward
 from .linear import linear, linear_backward
+from .linear_attention import linear_attention, linear_attention_backward
 from .log_softmax import log_softmax, log_softmax_backward
 from .quick_gelu import quick_gelu, quick_gelu_backward
 from .relu import relu, relu_backward
@@ -60,6 +61,8 @@ __all__ = [
     "attention",
     "attention_backward",
     "attention_weights",
+    "linear_attention",
+    "linear_attention_backward",
     "cross_entropy",
     "cross_entropy_backward",
 ]

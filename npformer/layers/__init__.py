@@ -7,10 +7,13 @@ from .embedding import Embedding
 from .encoder import Encoder
 from .encoder_layer import EncoderLayer
 from .feed_forward import FeedForward
+from .kv_cache import KVCache
 from .layer_norm import LayerNorm
 from .learned_positional_encoding import LearnedPositionalEncoding
 from .linear import Linear
+from .linear_attention import LinearAttention
 from .multi_head_attention import MultiHeadAttention
+from .relative_position_bias import RelativePositionBias
 from .rms_norm import RMSNorm
 from .sinusoidal_positional_encoding import SinusoidalPositionalEncoding
 
@@ -21,11 +24,14 @@ __all__ = [
     "RMSNorm",
     "Dropout",
     "MultiHeadAttention",
+    "LinearAttention",
     "FeedForward",
     "SinusoidalPositionalEncoding",
     "LearnedPositionalEncoding",
+    "RelativePositionBias",
     "EncoderLayer",
     "DecoderLayer",
     "Encoder",
     "Decoder",
+    "KVCache",
 ]

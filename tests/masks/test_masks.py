@@ -150,7 +150,7 @@ def test_as_mask_leaves_masks_alone():
         (np.ones((2, 3), np.float32), r"float32 .* pass scores to be added as bias="),
         (np.ones((2, 3), int), r"Convert ones and zeros with np.asarray\(mask, dtype=bool\)"),
         ([True], "mask is a list"),
-        (1, "mask is a int"),
+        (1, r"mask is an? int"),
         (np.True_, r"mask is bool \(\); expected a bool array"),
     ],
 )

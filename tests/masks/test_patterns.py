@@ -100,6 +100,12 @@ def test_positions_may_be_given_in_many_ways(given_as):
     )
 
 
+def test_positions_of_any_dtype_reach_beyond_what_it_can_count():
+    full = masks.global_tokens([1, 3]).dense(4, 600)
+    small = masks.global_tokens(np.array([1, 3], np.uint8))
+    np.testing.assert_array_equal(small.dense(4, 600), full)
+
+
 @pytest.mark.parametrize("nothing", [(), [], np.array([])], ids=repr)
 def test_no_global_tokens_is_an_empty_mask(nothing):
     assert not masks.global_tokens(nothing).dense(3, 3).any()

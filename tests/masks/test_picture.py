@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from masks.drawn import combinations
+from masks.drawn import codes, combinations
 
 from npformer import masks
+from npformer.masks import Span
 
 
 def test_a_small_picture_has_a_character_for_each_pair():
@@ -49,6 +50,19 @@ def test_numbers_have_room():
 def test_squares_are_exact_where_coverage_is_not():
     never = masks.causal() & ~masks.causal()
     assert set("".join(line[4:] for line in never.picture(100, 100).splitlines()[2:-1])) == {"."}
+
+
+@pytest.mark.parametrize(("n_q", "n_k"), [(70, 130), (130, 70)])
+def test_every_square_of_a_joined_mask_is_exact(n_q, n_k):
+    mask = (masks.causal() | masks.block_ends(9, 4)) & ~masks.sliding_window(5)
+    full = mask.dense(n_q, n_k)
+    lines = mask.picture(n_q, n_k).splitlines()[2:-1]
+    assert len(lines) == -(-n_q // 3)
+    for at, line in enumerate(lines):
+        rows = Span(3 * at, min(3 * at + 3, n_q), n_q)
+        want = codes(full, rows, Span(0, n_k, n_k), 3)
+        assert line[:4] == f"{3 * at:>3} "
+        assert line[4:].replace(" ", "") == "".join(".+#"[code] for code in want)
 
 
 def test_leading_axes_give_a_picture_each_up_to_four():

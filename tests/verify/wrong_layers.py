@@ -286,6 +286,62 @@ mha("memory's gradient doubled", "cross", method(_doubled), "factor")
 mha("memory's gradient forgotten", "cross", method(_forgotten), "missing")
 mha("memory's gradient of keys alone", "cross", method(_of_keys), *ANYTHING)
 
+# --- linear attention
+
+
+def _key_head_by_key_head(layer, dy, saved):
+    """Query heads grouped the other way round: r G + g in place of g R + r."""
+    groups, group = layer.num_kv_heads, layer.num_heads // layer.num_kv_heads
+    heads = dy @ layer.out_proj.weight.value
+    *lead, width = heads.shape
+    do = np.moveaxis(heads.reshape(*lead, group, groups, -1).swapaxes(-3, -2), -4, -2)
+    dq, _, _ = F.linear_attention_backward(np.ascontiguousarray(do), saved.attention)
+    right(layer, dy, saved)
+    return layer._join(dq).reshape(*lead, width) @ layer.q_proj.weight.value, None
+
+
+def linear_attention(name, which, spoil, *families):
+    case(f"LinearAttention: {name}", which, spoil, *families)
+
+
+linear_attention("queries' dx alone", "", method(_dx_of_queries_alone), *ANYTHING)
+linear_attention(
+    "q_proj and k_proj exchanged",
+    "",
+    exchanging("q_proj", "k_proj"),
+    "exchanged",
+    *ANYTHING,
+)
+linear_attention(
+    "causality forgotten",
+    "causal",
+    _attention_of(lambda s: s._replace(causal=False)),
+    *ANYTHING,
+)
+linear_attention(
+    "mask forgotten",
+    "grouped, masked",
+    _attention_of(lambda s: s._replace(key_mask=None)),
+    *ANYTHING,
+)
+linear_attention(
+    "normaliser taken for a constant",
+    "cross",
+    _attention_of(lambda s: s._replace(y=np.zeros_like(s.y))),
+    *ANYTHING,
+)
+linear_attention(
+    "heads grouped the other way round",
+    "grouped, masked",
+    method(_key_head_by_key_head),
+    *ANYTHING,
+)
+linear_attention("memory's gradient doubled", "cross", method(_doubled), "factor")
+linear_attention("memory's gradient forgotten", "cross", method(_forgotten), "missing")
+linear_attention(
+    "a weight inside overwritten", "causal", method(_overwrites, "v_proj"), "not accumulated"
+)
+
 
 # --- blocks and stacks
 

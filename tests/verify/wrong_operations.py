@@ -494,6 +494,117 @@ attention(
     "factor",
 )
 
+# --- linear_attention: dq, dk, dv
+
+
+def linear_attention(name, which, f, *families):
+    example = of_catalogue(f"linear_attention [{which}]" if which else "linear_attention")
+    case(f"linear_attention: {name}", example, given_right(f), *families)
+
+
+def _slope_of_queries_forgotten(right, dy, saved):
+    dq, *others = right(dy, saved)
+    return dq / np.where(saved.q > 0, 1, np.exp(saved.q)), *others
+
+
+def _nothing_carried_back(right, dy, saved):
+    """Chunks of two, and to their keys only what their own queries bring."""
+    dq, dk, dv = (g.copy() for g in right(dy, saved))
+    for start in range(0, dy.shape[-2], 2):
+        chunk = slice(start, start + 2)
+        alone = np.zeros_like(dy)
+        alone[..., chunk, :] = dy[..., chunk, :]
+        _, dk_alone, dv_alone = right(alone, saved)
+        dk[..., chunk, :], dv[..., chunk, :] = dk_alone[..., chunk, :], dv_alone[..., chunk, :]
+    return dq, dk, dv
+
+
+def _of_one_query_head(reduce):
+    """dk and dv from copies of k and v for each query head, and then not summed."""
+
+    def wrong(right, dy, saved):
+        k, v = (np.repeat(x, 3, axis=2) for x in (saved.k, saved.v))
+        dq, dk, dv = right(dy, saved._replace(k=k, v=v))
+        return dq, reduce(dk), reduce(dv)
+
+    return wrong
+
+
+linear_attention(
+    "normaliser taken for a constant",
+    "",
+    lambda right, dy, s: right(dy, s._replace(y=np.zeros_like(s.y))),
+    "missing term",
+    "unrelated",
+)
+linear_attention(
+    "not normalised",
+    "no leading axes, one key",
+    lambda right, dy, s: right(dy, s._replace(t=np.ones_like(s.t))),
+    "missing factor",
+    "missing term",
+    "unrelated",
+)
+linear_attention(
+    "slope of the queries' features forgotten",
+    "",
+    _slope_of_queries_forgotten,
+    "missing term",
+    "missing factor",
+)
+linear_attention(
+    "causality forgotten",
+    "causal",
+    lambda right, dy, s: right(dy, s._replace(causal=False)),
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+linear_attention(
+    "nothing carried back from chunk to chunk",
+    "causal",
+    _nothing_carried_back,
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+linear_attention(
+    "mask forgotten",
+    "masked, dead rows",
+    lambda right, dy, s: right(dy, s._replace(key_mask=None)),
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+linear_attention(
+    "dq and dk exchanged",
+    "causal",
+    lambda right, dy, s: tuple(right(dy, s)[i] for i in (1, 0, 2)),
+    "exchanged",
+)
+linear_attention(
+    "heads of dv exchanged",
+    "",
+    lambda right, dy, s: (*right(dy, s)[:2], right(dy, s)[2][:, ::-1].copy()),
+    "permuted",
+)
+linear_attention(
+    "mean over a group",
+    "grouped queries",
+    _of_one_query_head(lambda g: np.mean(g, axis=2, keepdims=True)),
+    "factor",
+)
+linear_attention(
+    "a group's first head alone",
+    "grouped queries",
+    _of_one_query_head(lambda g: g[:, :, :1].copy()),
+    "missing term",
+    "unrelated",
+)
+linear_attention(
+    "a group's heads not summed", "grouped queries", _of_one_query_head(np.copy), "shape"
+)
+
 # --- cross_entropy
 
 
