@@ -106,7 +106,9 @@ def compare(lengths, rounds):
         if "torch" in found:
             pairs = zip(found["torch"], found["npformer"], strict=True)
             ratio = f"{statistics.median(t[0] / n[0] for t, n in pairs):13.2f}"
-        print(f"{length:8,} {cells['npformer']:>20} {cells.get('torch', ''):>20} {ratio}", flush=True)
+        print(
+            f"{length:8,} {cells['npformer']:>20} {cells.get('torch', ''):>20} {ratio}", flush=True
+        )
 
 
 def windows(lengths, rounds):

@@ -50,12 +50,12 @@ WAYS = {
     ),
     "linear attention": (linear, 65536, GREEN),
 }
+SEEN = 16  # megabytes; less is lost in what the process had taken before
 LENGTHS = [2**n for n in range(9, 17)]
 
 
-def measure(way, length):
+def measure(both_ways, length):
     """Print the median seconds of a pass, and the megabytes it took beside its inputs."""
-    both_ways = WAYS[way][0]
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((1, HEADS, length, WIDTH), dtype=np.float32) for _ in range(4)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -84,7 +84,9 @@ def curves(rounds):
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 results.append([float(n) for n in done.stdout.split()])
             points.append([statistics.median(column) for column in zip(*results, strict=True)])
-            print(f"{way:20} {length:7,} {points[-1][0]:9.4f} s {points[-1][1]:7.0f} MB", flush=True)
+            print(
+                f"{way:20} {length:7,} {points[-1][0]:9.4f} s {points[-1][1]:7.0f} MB", flush=True
+            )
         seconds, megabytes = zip(*points, strict=True)
         found[way] = np.array(lengths), np.array(seconds), np.array(megabytes)
     return found
@@ -104,9 +106,9 @@ def draw_curves(found):
         powers = exponent(lengths, seconds), exponent(lengths, megabytes)
         print(f"{way:20} n^{powers[0]:.2f}          n^{powers[1]:.2f}")
         for axes, values, power in zip((left, right), (seconds, megabytes), powers, strict=True):
-            axes.loglog(
-                lengths, values, "o-", ms=3.5, color=colour, label=f"{way}: $n^{{{power:.2f}}}$"
-            )
+            seen = values > SEEN if axes is right else values > 0
+            label = f"{way}: $n^{{{power:.2f}}}$"
+            axes.loglog(lengths[seen], values[seen], "o-", ms=3.5, color=colour, label=label)
     for axes, title in (
         (left, "seconds, forward and backward"),
         (right, "megabytes beside the inputs"),
@@ -122,19 +124,19 @@ def draw_curves(found):
 PATTERNS = {
     "causal()": masks.causal(),
     "causal() & sliding_window(12)": masks.causal() & masks.sliding_window(12),
-    "longformer(window=6, global_positions=[0, 20])": masks.longformer(
-        6, global_positions=[0, 20]
-    ),
+    "longformer(window=6, global_positions=[0, 20])": masks.longformer(6, global_positions=[0, 20]),
     "sparse_transformer(8, kind='strided')": masks.sparse_transformer(8, kind="strided"),
-    "sparse_transformer(8, kind='fixed')": masks.sparse_transformer(8, kind="fixed"),
+    "sparse_transformer(8, kind='fixed', c=2)": masks.sparse_transformer(8, kind="fixed", c=2),
+    "big_bird(24, 2, num_random=2, num_global=1)": masks.big_bird(
+        24, 2, num_random=2, num_global=1
+    ),
 }
 
 
 def draw_patterns():
     figure = Figure(figsize=(9.6, 6.4), dpi=150, layout="constrained")
     grid = figure.subplots(2, 3).reshape(-1)
-    patterns = {**PATTERNS, "big_bird(8, 6, seed=0)": big_bird()}
-    for axes, (name, mask) in zip(grid, patterns.items(), strict=True):
+    for axes, (name, mask) in zip(grid, PATTERNS.items(), strict=True):
         axes.imshow(mask.dense(48, 48), cmap="Greys", vmin=0, vmax=1.6, interpolation="nearest")
         axes.set_title(name, fontsize=7.5, family="monospace")
         axes.set_xticks([])
@@ -144,21 +146,70 @@ def draw_patterns():
     figure.savefig(IMAGES / "long-sequences-masks.png")
 
 
-def big_bird():
-    return masks.big_bird(8, block_size=6, num_random=1, window_blocks=3, num_global=1, seed=0)
+# ---------------------------------------------------------------- what a pattern costs
+
+LONG = 8192
+COSTS = {
+    "no mask": None,
+    "causal()": masks.causal(),
+    "longformer(257)": masks.longformer(257),
+    "longformer(257, [0])": masks.longformer(257, [0]),
+    "big_bird(128)": masks.big_bird(LONG // 64),
+    "big_bird(32, block_size=256)": masks.big_bird(LONG // 256, block_size=256),
+    "sparse_transformer(90)": masks.sparse_transformer(90),
+    "sparse_transformer(1024, part='second')": masks.sparse_transformer(1024, part="second"),
+    "causal() & sliding_window(256)": masks.causal() & masks.sliding_window(256),
+}
+
+
+def costs(rounds):
+    """Print for each pattern its share of pairs and of tiles, and its time beside no mask's."""
+    print(f"\n{'at ' + format(LONG, ',') + ' tokens':42} pairs   tiles   time")
+    found = {name: [] for name in COSTS}
+    for _ in range(rounds):
+        for name in COSTS:
+            command = [sys.executable, __file__, "--pattern", name]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found[name].append(float(done.stdout.split()[0]))
+    whole = statistics.median(found["no mask"])
+    for name, mask in COSTS.items():
+        pairs, tiles = (1.0, 1.0) if mask is None else shares(mask)
+        time_share = statistics.median(found[name]) / whole
+        print(f"{name:42} {100 * pairs:5.1f} % {100 * tiles:5.1f} % {100 * time_share:5.1f} %")
+
+
+def shares(mask):
+    """Return which part of all pairs a mask lets through, and of all 256 x 256 tiles it visits."""
+    whole, width = masks.Span(0, LONG, LONG), 256
+    pairs = tiles = 0
+    for start in range(0, LONG, width):
+        rows = masks.Span(start, start + width, LONG)
+        codes = mask.coverage((), rows, whole, width)
+        pairs += int(mask.holds((), rows, whole).sum())
+        tiles += sum(
+            mask.tile((), rows, masks.Span(width * at, width * (at + 1), LONG)) is not masks.EMPTY
+            for at in np.flatnonzero(codes)
+        )
+    return pairs / LONG**2, tiles / (LONG // width) ** 2
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--pattern", choices=COSTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.measure[0], int(arguments.measure[1]))
+        way, length = arguments.measure
+        measure(WAYS[way][0], int(length))
+        return
+    if arguments.pattern:
+        measure(attention(COSTS[arguments.pattern], "tiled"), LONG)
         return
     IMAGES.mkdir(parents=True, exist_ok=True)
     draw_patterns()
     draw_curves(curves(arguments.rounds))
+    costs(arguments.rounds)
 
 
 if __name__ == "__main__":
