@@ -13,7 +13,9 @@ A step is at most about a in every entry, whatever the scale of the loss. With (
 an entry is divided by sqrt(vh) like the gradient, so that entries with large gradients hardly
 decay; (1w) repairs that.
 
-In (5), sqrt(vh) = sqrt(v) / sqrt(1 - b2^t): both corrections are numbers, not arrays.
+In (5), sqrt(vh) = sqrt(v) / c with the number c = sqrt(1 - b2^t), so that
+     a mh / (sqrt(v) / c + eps) = (a c / (1 - b1^t)) m / (sqrt(v) + eps c)
+takes no pass over an array for either correction.
 """
 
 import math
@@ -76,8 +78,9 @@ class Adam(Optimizer):
         self.betas = check_betas(owner, betas)
         self.eps = real(owner, "eps", eps, positive=True)
         super().__init__(parameters, lr, weight_decay=weight_decay, decay=decay, slots=("m", "v"))
+        first = self.eps * math.sqrt(1.0 - self.betas[1])  # eps c of the first step, the smallest
         for parameter in self.parameters:
-            if parameter.value.dtype.type(self.eps) == 0:
+            if parameter.value.dtype.type(first) == 0:
                 raise ValueError(
                     f"{owner}: eps is {self.eps}, which is 0 in {parameter.value.dtype}; expected "
                     f"a larger one, such as 1e-8"
@@ -87,6 +90,7 @@ class Adam(Optimizer):
         """Write equations (1) to (5) into `value`, `m` and `v`."""
         m, v = state
         (b1, b2), t = self.betas, self.steps
+        c = math.sqrt(1.0 - b2**t)
         g = grad
         if weight_decay and self.decoupled:
             value *= 1.0 - self.lr * weight_decay  # (1w)
@@ -99,10 +103,9 @@ class Adam(Optimizer):
         square *= 1.0 - b2
         v += square  # (3)
         root = np.sqrt(v, out=square)
-        root /= math.sqrt(1.0 - b2**t)  # (4)
-        root += self.eps
+        root += self.eps * c  # (4)
         move = np.divide(m, root, out=root)
-        move *= self.lr / (1.0 - b1**t)  # (4)
+        move *= self.lr * c / (1.0 - b1**t)  # (4)
         value -= move  # (5)
 
 

@@ -6,9 +6,9 @@ With g the gradients of all parameters, as one long vector
 
 The direction stays, and so does the ratio between parameters.
 
-The square of a float32 overflows from 1.8e19 on and is 0 below 1e-23, so (1) squares and sums
-in float64, piece by piece. Where float64 itself is too small, entries are divided by the
-largest first.
+The square of a float32 overflows from 1.8e19 on and is 0 below 1e-23. So where the norm is not
+an ordinary number, (1) squares and sums in float64, piece by piece; and where float64 itself is
+too small, entries are divided by the largest first.
 """
 
 import math
@@ -19,7 +19,7 @@ import numpy as np
 from ..core.arrays import Array
 from ..core.errors import NonFiniteError
 from ..core.parameter import Parameter
-from .optimizer import check_parameters, pieces, real
+from .optimizer import check_parameters, pieces, real, spread
 
 
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
@@ -78,6 +78,9 @@ def grad_norm(named: Sequence[tuple[str, Parameter]]) -> float:
     """
     grads = [parameter.grad for _, parameter in named]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        total = _quick_square_sum(grads)  # (1)
+        if 1e-20 < total < 1e30:  # no square that counts was lost or overflowed
+            return math.sqrt(total)
         total = sum(_square_sum(grad, 1.0) for grad in grads)  # (1)
         if 1e-280 < total < math.inf:
             return math.sqrt(total)
@@ -116,11 +119,28 @@ def scale_grads(parameters: Iterable[Parameter], norm: float, max_norm: float) -
             parameter.grad *= factor  # (2)
 
 
-def _square_sum(grad: Array, divisor: float) -> float:
-    """Sum of the squares of ``grad / divisor``, in float64.
+def _quick_square_sum(grads: list[Array]) -> float:
+    """Sum of all squares: of a few hundred in their own dtype, of these sums in float64.
 
     Not by `np.dot`: BLAS would split a long one among threads, and sum in another order.
     """
+
+    def square_sum(part: list[Array]) -> float:
+        return sum(_rows_square_sum(piece) for piece in part)
+
+    flat = [piece.reshape(-1) for grad in grads for (piece,) in pieces(grad)]
+    return sum(spread(square_sum, flat))
+
+
+def _rows_square_sum(x: Array) -> float:
+    even = x.size // 512 * 512
+    rows, rest = x[:even].reshape(-1, 512), x[even:]
+    sums = np.einsum("ij,ij->i", rows, rows)
+    return float(np.sum(sums, dtype=np.float64)) + float(np.einsum("i,i->", rest, rest))
+
+
+def _square_sum(grad: Array, divisor: float) -> float:
+    """Sum of the squares of ``grad / divisor``, in float64."""
     total = 0.0
     for (piece,) in pieces(grad):
         wide = piece.astype(np.float64)

@@ -2,7 +2,8 @@
 
 A step walks over the parameters in pieces that stay in the processor's cache: an update reads
 and writes each of value, gradient and state several times, and the way to main memory costs
-more than the arithmetic. An update is element by element, so pieces change no result.
+more than the arithmetic. An update is element by element, so pieces change no result, whichever
+thread does them.
 
 Scalars (learning rate, bias corrections) are Python floats: under NumPy 2 a NumPy float64
 scalar would lift a float32 array.
@@ -11,14 +12,19 @@ scalar would lift a float32 array.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ..core.arrays import Array, describe
 from ..core.parameter import Parameter
+from ..core.threads import each
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _PIECE = 1 << 15  # elements; four float32 arrays and two temporaries are 786 kB
+_WORTH_SPREADING = 1 << 18  # elements; fewer are done before a thread has woken up
 
 
 class Optimizer(ABC):
@@ -107,18 +113,36 @@ class Optimizer(ABC):
         """Return the constructor's keywords with their present values."""
         return {name: getattr(self, name) for name in self.settings}
 
-    def step(self) -> None:
+    def step(self, scale: float = 1.0) -> None:
         """Move every parameter by its gradient, in place. Gradients stay as they are.
 
         A parameter that was frozen after the optimizer was made is passed over.
+
+        Parameters
+        ----------
+        scale : float, optional
+            Gradients are taken times this. Clipping is folded in so: a piece is scaled while it
+            is in the cache, rather than all gradients in a pass of their own.
         """
         self.steps += 1
+        work = []
         for index, parameter in enumerate(self.parameters):
             if parameter.trainable:
                 weight_decay = self.weight_decay if self.decayed[index] else 0.0
                 slots = [arrays[index] for arrays in self.state.values()]
-                for value, grad, *state in pieces(parameter.value, parameter.grad, *slots):
-                    self.update(value, grad, state, weight_decay)
+                for piece in pieces(parameter.value, parameter.grad, *slots):
+                    work.append((piece, weight_decay))
+        # A factor below float32's normal range has few digits left: its root, twice, has all.
+        factors = [scale] if scale == 0.0 or scale > 1e-30 else [math.sqrt(scale)] * 2
+
+        def move(part: list[tuple[tuple[Array, ...], float]]) -> None:
+            for (value, grad, *state), weight_decay in part:
+                if scale != 1.0:
+                    for factor in factors:
+                        grad = grad * factor
+                self.update(value, grad, state, weight_decay)
+
+        spread(move, work)
 
     @abstractmethod
     def update(self, value: Array, grad: Array, state: list[Array], weight_decay: float) -> None:
@@ -147,6 +171,16 @@ def pieces(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, _PIECE):
         yield tuple(array[start : start + _PIECE] for array in flat)
+
+
+def spread(function: Callable[[list[Item]], Result], work: list[Item]) -> list[Result]:
+    """Share pieces out among threads where there are many, and return what comes back, in order.
+
+    The parts do not depend on the number of threads, so that sums over them do not either.
+    """
+    size = max(1, _WORTH_SPREADING // _PIECE)
+    parts = [work[start : start + size] for start in range(0, len(work), size)]
+    return each(function, parts)
 
 
 def check_parameters(owner: str, parameters: Iterable[Parameter]) -> list[Parameter]:

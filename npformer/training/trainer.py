@@ -21,9 +21,10 @@ import numpy as np
 
 from ..core.arrays import Array, check_size, describe
 from ..core.errors import DivergedError, NonFiniteError
+from ..core.threads import each
 from ..models._model import Model
 from .checkpoint import load_trainer, save_trainer
-from .clipping import grad_norm, scale_grads
+from .clipping import grad_norm
 from .optimizer import Optimizer, real
 from .shards import Batch, Shard, check_batch, rows_of, run_shard, split
 
@@ -182,10 +183,11 @@ class Trainer:
             self.norm = grad_norm([(self._names[id(p)], p) for p in self.optimizer.parameters])
         except NonFiniteError as error:
             self._stop(str(error), lr)
-        if self.clip_norm is not None:
-            scale_grads(self.optimizer.parameters, self.norm, self.clip_norm)
+        scale = 1.0
+        if self.clip_norm is not None and self.norm > self.clip_norm:
+            scale = self.clip_norm / self.norm
         self.optimizer.lr = lr
-        self.optimizer.step()
+        self.optimizer.step(scale)
         self.steps += 1
         return loss
 
@@ -308,7 +310,8 @@ class Trainer:
         replicas = self._replicas[: len(shards) - 1]
         for replica in replicas:
             replica.zero_grad()
-        losses = list(map(run_shard, [self.model, *replicas], shards))
+        work = zip([self.model, *replicas], shards, strict=True)
+        losses = each(lambda part: run_shard(*part), work)
         for replica in replicas:
             for own, twin in zip(self.model.parameters(), replica.parameters(), strict=True):
                 own.add_grad(twin.grad)

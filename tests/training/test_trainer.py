@@ -133,13 +133,21 @@ def test_the_schedule_gives_the_learning_rate_of_every_step():
 
 
 def test_clipping_is_by_the_common_norm():
-    free, clipped = trainer(small(dropout=0.0)), trainer(small(dropout=0.0), clip_norm=1e-3)
+    before = small(dropout=0.0).state_dict()
+    models = small(dropout=0.0), small(dropout=0.0)
+    free, clipped = (
+        Trainer(model, SGD(model.parameters(), 0.1), clip_norm=limit)
+        for model, limit in zip(models, (None, 1e-3), strict=True)
+    )
     assert math.isnan(free.norm)
     for t in (free, clipped):
         t.step(*batch())
     assert clipped.norm == free.norm > 1e-3
-    for a, b in zip(clipped.model.parameters(), free.model.parameters(), strict=True):
-        np.testing.assert_allclose(a.grad, b.grad * (1e-3 / free.norm), rtol=1e-5)
+    for (name, a), (_, b) in zip(*(m.named_parameters() for m in models), strict=True):
+        np.testing.assert_array_equal(a.grad, b.grad)  # scaled on the way to the values alone
+        shorter = 1e-3 / free.norm * a.grad
+        np.testing.assert_allclose(before[name] - a.value, 0.1 * a.grad, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(before[name] - b.value, 0.1 * shorter, rtol=1e-3, atol=1e-7)
 
 
 def test_parameters_left_out_or_frozen_stay():
