@@ -4,6 +4,8 @@ Two places of a model that hold the same `Parameter` share one weight: that is a
 tying is. Gradients are added, never set, so a weight used twice receives the sum of both.
 """
 
+import sys
+
 import numpy as np
 
 from .arrays import Array, describe
@@ -37,13 +39,19 @@ class Parameter:
     grad : ndarray
         Zero from the start, in `value`'s shape and dtype. Add to it with `add_grad`.
 
+    Notes
+    -----
+    To set a large gradient to zero and then to add another to it takes three passes over memory
+    where one would do. So `zero_grad` only notes that it is zero; whoever looks at `grad` finds
+    zeros, but a gradient that is added first is copied over it, or takes its place.
+
     Raises
     ------
     TypeError
         If `value` is not a float32 or float64 array.
     """
 
-    __slots__ = ("_box", "grad", "name")
+    __slots__ = ("_box", "_grad", "_is_zero", "name")
 
     def __init__(self, value: Array, name: str = "", trainable: bool = True) -> None:
         if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
@@ -51,7 +59,8 @@ class Parameter:
                 f"Parameter {name!r} got {describe(value)}; expected a float32 or float64 ndarray"
             )
         self._box = _Box(value, trainable)
-        self.grad: Array = np.zeros_like(value)
+        self._grad: Array = np.zeros_like(value)
+        self._is_zero = False  # whether zeros are still to be written
         self.name = name
 
     @property
@@ -74,6 +83,19 @@ class Parameter:
         self._box.array = array
 
     @property
+    def grad(self) -> Array:
+        """The gradient collected so far. Write into it (``p.grad += g``)."""
+        if self._is_zero:
+            self._grad[...] = 0.0
+            self._is_zero = False
+        return self._grad
+
+    @grad.setter
+    def grad(self, array: Array) -> None:
+        self._grad = array
+        self._is_zero = False
+
+    @property
     def trainable(self) -> bool:
         """Whether gradients are collected; of a parameter and all of its replicas."""
         return self._box.trainable
@@ -87,25 +109,54 @@ class Parameter:
         """Shape of `value` and `grad`."""
         return self._box.array.shape
 
-    def add_grad(self, gradient: Array) -> None:
+    def add_grad(self, gradient: Array, *, fresh: bool = False) -> None:
         """Add to `grad`; a frozen parameter ignores it.
+
+        Parameters
+        ----------
+        gradient : ndarray
+            Of the parameter's shape.
+        fresh : bool, optional
+            Whether nobody else has this array: then it may take the place of one that is zero.
 
         Raises
         ------
         ValueError
             If the shape is not the parameter's own: nothing is broadcast.
         """
-        if gradient.shape != self.grad.shape:
+        if gradient.shape != self._grad.shape:
             raise ValueError(
-                f"Parameter {self.name!r} has shape {self.grad.shape} and was given a gradient of "
+                f"Parameter {self.name!r} has shape {self._grad.shape} and was given a gradient of "
                 f"{gradient.shape}; sum it over the axes that were broadcast"
             )
+        if not self.trainable:
+            return
+        if not self._is_zero:
+            self._grad += gradient
+            return
+        alike = gradient.dtype == self._grad.dtype and gradient.flags.c_contiguous
+        # Two references are this object's own and the call's: nobody holds on to the old array.
+        if fresh and alike and sys.getrefcount(self._grad) <= 2:
+            self._grad = gradient
+        else:
+            np.copyto(self._grad, gradient, casting="same_kind")
+        self._is_zero = False
+
+    def add_grad_at(self, rows: Array, gradient: Array) -> None:
+        """Add to some rows of `grad`, each named once; a frozen parameter ignores it.
+
+        Parameters
+        ----------
+        rows : (n,) integer ndarray
+            Different from each other.
+        gradient : (n, ...) ndarray
+        """
         if self.trainable:
-            self.grad += gradient
+            self.grad[rows] += gradient
 
     def zero_grad(self) -> None:
-        """Set the gradient to zero, in place."""
-        self.grad[...] = 0.0
+        """Set the gradient to zero."""
+        self._is_zero = True
 
     def replica(self) -> "Parameter":
         """Return a parameter with this one's value, now and later, and a gradient of its own."""

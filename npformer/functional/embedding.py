@@ -81,15 +81,39 @@ def embedding_backward(dy: Array, saved: EmbeddingSaved) -> Array:
     ValueError, TypeError
         If `dy` does not have the shape and precision of `y`.
     """
+    rows, drows = embedding_rows_backward(dy, saved)
+    dweight = np.zeros_like(saved.weight)
+    dweight[rows] = drows
+    return dweight
+
+
+def embedding_rows_backward(dy: Array, saved: EmbeddingSaved) -> tuple[Array, Array]:
+    """Equation (1'), only where it is not 0.
+
+    Parameters
+    ----------
+    dy, saved
+        As for `embedding_backward`.
+
+    Returns
+    -------
+    rows : (n,) integer ndarray
+        The ids that occur, each once.
+    drows : (n, d_model) ndarray
+        The gradients of these rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `embedding_backward`.
+    """
     ids, weight = saved
     check_gradient("embedding_backward", dy, (*ids.shape, weight.shape[1]), weight)
-    dweight = np.zeros_like(weight)
-    if ids.size == 0:
-        return dweight
     flat = ids.reshape(-1)
     order = np.argsort(flat, kind="stable")
     in_order = flat[order]
-    starts = np.flatnonzero(np.concatenate(([True], in_order[1:] != in_order[:-1])))
-    rows = dy.reshape(flat.size, -1)[order]
-    dweight[in_order[starts]] = np.add.reduceat(rows, starts, axis=0)  # (1')
-    return dweight
+    starts = np.flatnonzero(np.diff(in_order, prepend=-1))
+    if starts.size == 0:
+        return flat, np.zeros((0, weight.shape[1]), weight.dtype)
+    each = dy.reshape(flat.size, -1)[order]
+    return in_order[starts], np.add.reduceat(each, starts, axis=0)  # (1')

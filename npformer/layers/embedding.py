@@ -8,7 +8,7 @@ from ..core.arrays import Array, check_size
 from ..core.initialize import normal
 from ..core.layer import Layer
 from ..core.run import Run
-from ..functional.embedding import EmbeddingSaved
+from ..functional.embedding import EmbeddingSaved, embedding_rows_backward
 
 
 class Embedding(Layer):
@@ -46,4 +46,4 @@ class Embedding(Layer):
 
     def backward(self, dy: Array, saved: EmbeddingSaved, run: Run | None = None) -> None:
         """Add to the table's gradient; ids have none."""
-        self.weight.add_grad(F.embedding_backward(dy, saved))
+        self.weight.add_grad_at(*embedding_rows_backward(dy, saved))

@@ -72,7 +72,7 @@ class Linear(Layer):
     def backward(self, dy: Array, saved: LinearSaved, run: Run | None = None) -> Array:
         """Return dx (..., d_in); add to the gradients of weight and bias."""
         dx, dweight, dbias = F.linear_backward(dy, saved)
-        self.weight.add_grad(dweight)
+        self.weight.add_grad(dweight, fresh=True)
         if self.bias is not None and dbias is not None:
             self.bias.add_grad(dbias)
         return dx

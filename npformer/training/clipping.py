@@ -129,7 +129,7 @@ def _quick_square_sum(grads: list[Array]) -> float:
         return sum(_rows_square_sum(piece) for piece in part)
 
     flat = [piece.reshape(-1) for grad in grads for (piece,) in pieces(grad)]
-    return sum(spread(square_sum, flat))
+    return sum(spread(square_sum, flat, sum(grad.size for grad in grads)))
 
 
 def _rows_square_sum(x: Array) -> float:

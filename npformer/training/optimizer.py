@@ -23,8 +23,9 @@ from ..core.threads import each
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_PIECE = 1 << 15  # elements; four float32 arrays and two temporaries are 786 kB
-_WORTH_SPREADING = 1 << 18  # elements; fewer are done before a thread has woken up
+# Elements. Smaller pieces, of 2^15, would fit the second-level cache, and be no faster on one
+# thread; on two they are slower than on one, which wait for Python's lock after every call.
+_PIECE = 1 << 18
 
 
 class Optimizer(ABC):
@@ -142,7 +143,7 @@ class Optimizer(ABC):
                         grad = grad * factor
                 self.update(value, grad, state, weight_decay)
 
-        spread(move, work)
+        spread(move, work, sum(parameter.value.size for parameter in self.parameters))
 
     @abstractmethod
     def update(self, value: Array, grad: Array, state: list[Array], weight_decay: float) -> None:
@@ -173,14 +174,15 @@ def pieces(*arrays: Array) -> Iterator[tuple[Array, ...]]:
         yield tuple(array[start : start + _PIECE] for array in flat)
 
 
-def spread(function: Callable[[list[Item]], Result], work: list[Item]) -> list[Result]:
-    """Share pieces out among threads where there are many, and return what comes back, in order.
+def spread(
+    function: Callable[[list[Item]], Result], work: list[Item], elements: int
+) -> list[Result]:
+    """Share work on so many elements out among threads, if they are many; in order.
 
     The parts do not depend on the number of threads, so that sums over them do not either.
     """
-    size = max(1, _WORTH_SPREADING // _PIECE)
-    parts = [work[start : start + size] for start in range(0, len(work), size)]
-    return each(function, parts)
+    size = 4 if elements > 4 * _PIECE else max(1, len(work))
+    return each(function, [work[start : start + size] for start in range(0, len(work), size)])
 
 
 def check_parameters(owner: str, parameters: Iterable[Parameter]) -> list[Parameter]:
