@@ -1,10 +1,13 @@
 r"""Choosing the next token from logits: the best, or at random among the better ones.
 
-(1)  x = logits / temperature           below 1 sharper, above 1 flatter          (B, V)
-(2)  only the k largest x stay          top-k
-(3)  p = softmax(x)
-(4)  only the smallest set of largest p that holds a share P stays, renormalised  top-p
-(5)  token = the first v with p_0 + ... + p_v > u, u uniform on [0, 1)
+(1)  z = logits; for tokens that stand there already z / r where z > 0, else z r   (B, V)
+(2)  x = z / temperature                below 1 sharper, above 1 flatter
+(3)  only the k largest x stay          top-k
+(4)  p = softmax(x)
+(5)  only the smallest set of largest p that holds a share P stays, renormalised  top-p
+(6)  token = the first v with p_0 + ... + p_v > u, u uniform on [0, 1)
+
+Why (1) divides in one case and multiplies in the other: for r > 1 both make z smaller.
 """
 
 import math
@@ -12,7 +15,7 @@ import math
 import numpy as np
 
 from .. import functional as F
-from ..core.arrays import Array, check_floats
+from ..core.arrays import Array, BoolArray, check_floats, describe
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -36,6 +39,67 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -
         raise ValueError(f"top_p is {top_p}; expected 0 < top_p <= 1, or None for all tokens")
 
 
+def check_repetition_penalty(penalty: float) -> None:
+    """Refuse a penalty that is not a positive, finite number.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if (
+        isinstance(penalty, bool)
+        or not isinstance(penalty, int | float | np.integer | np.floating)
+        or not 0 < penalty < math.inf
+    ):
+        raise ValueError(
+            f"repetition_penalty is {penalty!r}; expected a positive number, 1.0 for none"
+        )
+
+
+def penalise_repeats(logits: Array, there: BoolArray, penalty: float) -> Array:
+    """Make tokens that stand there already less likely; equation (1).
+
+    Parameters
+    ----------
+    logits : (batch, vocab) ndarray
+    there : (batch, vocab) bool ndarray
+        True for each token of the vocabulary that stands in the sequence already, however often.
+    penalty : float
+        r. Above 1 makes them less likely, below 1 more, 1 changes nothing.
+
+    Returns
+    -------
+    (batch, vocab) float64 ndarray
+
+    Raises
+    ------
+    ValueError
+        If the penalty is not positive and finite, or shapes differ.
+    TypeError
+        If logits are not floats, or `there` is not a bool array.
+
+    References
+    ----------
+    Keskar et al. (2019), "CTRL", arXiv:1909.05858, section 4.1: it suggests r = 1.2. What
+    happens to negative logits is not said there; multiplying them is what came into use.
+    """
+    check_repetition_penalty(penalty)
+    check_floats("penalise_repeats", logits=logits)
+    if not isinstance(there, np.ndarray) or there.dtype != np.bool_:
+        raise TypeError(
+            f"penalise_repeats: there is {describe(there)}; expected a bool array (batch, vocab)"
+        )
+    if there.shape != logits.shape:
+        raise ValueError(
+            f"penalise_repeats: there is {there.shape}; expected the shape of logits {logits.shape}"
+        )
+    z = logits.astype(np.float64)
+    with np.errstate(over="ignore"):
+        weaker = np.where(z > 0, z / float(penalty), z * float(penalty))
+    return np.where(there, weaker, z)  # (1)
+
+
 def next_token_probabilities(
     logits: Array,
     *,
@@ -43,7 +107,7 @@ def next_token_probabilities(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Array:
-    """Return the distribution that tokens are drawn from; equations (1) to (4).
+    """Return the distribution that tokens are drawn from; equations (2) to (5).
 
     Parameters
     ----------
@@ -73,29 +137,22 @@ def next_token_probabilities(
     (2020), arXiv:1904.09751, section 3.1, for top-p.
     """
     check_sampling(temperature, top_k, top_p)
-    check_floats("next_token_probabilities", logits=logits)
-    x = logits.astype(np.float64)
-    if x.ndim != 2 or x.size == 0:
-        raise ValueError(f"logits are {x.shape}; expected (batch, vocab)")
-    best = np.max(x, axis=-1)  # NaN if there is one
-    if not np.all(np.isfinite(best)):
-        raise ValueError(
-            f"logits of row {int(np.argmin(np.isfinite(best)))} hold NaN or +inf, or only -inf; "
-            f"the model has diverged, or its input is not what it was trained on"
-        )
-    order = np.argsort(-x, axis=-1, kind="stable")  # best first, lower ids first
+    x = checked_logits("next_token_probabilities", logits)
     if temperature == 0:
         top_k, temperature = 1, 1.0
-    if top_k is not None:
-        np.put_along_axis(x, order[:, top_k:], -np.inf, axis=-1)  # (2)
-    x -= best[:, None]  # so that the division can only overflow to -inf, which is right
+    if top_k is not None and top_k < x.shape[-1]:
+        least = np.partition(x, -top_k, axis=-1)[:, -top_k, None]
+        x[~_best(x, least, top_k)] = -np.inf  # (3)
+    # So that the division can only overflow to -inf, which is right.
+    x -= np.max(x, axis=-1, keepdims=True)
     with np.errstate(over="ignore"):
-        p, _ = F.softmax(x / temperature)  # (1), (3)
+        p, _ = F.softmax(x / temperature)  # (2), (4)
     if top_p is not None and top_p < 1:
-        ranked = np.take_along_axis(p, order, axis=-1)
+        ranked = np.sort(p, axis=-1)[:, ::-1]
         before = np.cumsum(ranked, axis=-1) - ranked  # share held by all better tokens
-        ranked[before >= top_p] = 0.0  # (4)
-        np.put_along_axis(p, order, ranked, axis=-1)
+        kept = np.count_nonzero(before < top_p, axis=-1, keepdims=True)
+        least = np.take_along_axis(ranked, kept - 1, axis=-1)
+        p[~_best(p, least, kept)] = 0.0  # (5)
     p /= np.sum(p, axis=-1, keepdims=True)
     return p
 
@@ -127,11 +184,44 @@ def next_tokens(
     ValueError, TypeError
         As `next_token_probabilities`.
     """
-    p = next_token_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-    if temperature == 0:
-        best: Array = np.argmax(p, axis=-1)
+    check_sampling(temperature, top_k, top_p)
+    if temperature == 0:  # spares the distribution, which would be 1 here
+        best: Array = np.argmax(checked_logits("next_tokens", logits), axis=-1)
         return best
+    p = next_token_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
     below = np.cumsum(p, axis=-1)
     u = rng.random((len(p), 1)) * below[:, -1:]  # the last sum is 1 but for rounding
-    drawn: Array = np.argmax(below > u, axis=-1)  # (5)
+    drawn: Array = np.argmax(below > u, axis=-1)  # (6)
     return drawn
+
+
+def checked_logits(owner: str, logits: Array) -> Array:
+    """Return a float64 copy of logits (batch, vocab) that a token can be chosen by.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `next_token_probabilities`.
+    """
+    check_floats(owner, logits=logits)
+    x: Array = logits.astype(np.float64)
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"logits are {x.shape}; expected (batch, vocab)")
+    best = np.max(x, axis=-1)  # NaN if there is one
+    if not np.all(np.isfinite(best)):
+        raise ValueError(
+            f"logits of row {int(np.argmin(np.isfinite(best)))} hold NaN or +inf, or only -inf; "
+            f"the model has diverged, or its input is not what it was trained on"
+        )
+    return x
+
+
+def _best(x: Array, least: Array, k: Array | int) -> BoolArray:
+    """Say which the k largest of each row are; of equal ones, those that stand first.
+
+    `least` (batch, 1) is the smallest of them; `k` may be (batch, 1) too.
+    """
+    above, level = x > least, x == least
+    room = k - np.count_nonzero(above, axis=-1, keepdims=True)
+    best: BoolArray = above | (level & (np.cumsum(level, axis=-1) <= room))
+    return best

@@ -78,13 +78,7 @@ class KVCache:
         ValueError
             If it is not the same for all layers.
         """
-        lengths = {kept.length for kept in self._own.values()}
-        if len(lengths) > 1:
-            raise ValueError(
-                f"KVCache: its layers have seen different numbers of tokens, {sorted(lengths)}; "
-                f"give a cache to one model alone, and make a new one for another"
-            )
-        return lengths.pop() if lengths else 0
+        return self._agreed_length()
 
     @contextlib.contextmanager
     def step(self, real: BoolArray | None, positions: Array | None, count: int) -> Iterator[None]:
@@ -101,7 +95,8 @@ class KVCache:
         Raises
         ------
         ValueError
-            If there is no room for them.
+            If there is no room for them, or afterwards not all layers have seen the same number
+            of tokens.
         """
         start = self.length
         self._check_room(start, count)
@@ -113,11 +108,18 @@ class KVCache:
             first = np.argmax(seen, axis=1)[:, None]  # 0 where nothing is real yet
             positions = np.maximum(np.arange(start, start + count) - first, 0)
         self._positions[:, new] = positions
+        lengths = {layer: kept.length for layer, kept in self._own.items()}
+        memories = {layer: kept.memory for layer, kept in self._across.items()}
         try:
             yield
+            self._agreed_length()
         except BaseException:
-            for kept in self._own.values():
-                kept.length = min(kept.length, start)
+            self._own = {layer: self._own[layer] for layer in lengths}
+            for layer, length in lengths.items():
+                self._own[layer].length = length
+            self._across = {layer: self._across[layer] for layer in memories}
+            for layer, memory in memories.items():
+                self._across[layer].memory = memory
             raise
 
     def seen(self, layer: "Layer") -> int:
@@ -226,6 +228,22 @@ class KVCache:
             kept.k, kept.v, kept.memory = kept.k[index], kept.v[index], None
         self._real, self._positions = self._real[index], self._positions[index]
         self.batch = len(index)
+
+    def _agreed_length(self) -> int:
+        """Return how many tokens the layers have seen.
+
+        Raises
+        ------
+        ValueError
+            If they have not seen the same number.
+        """
+        lengths = {kept.length for kept in self._own.values()}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"KVCache: its layers have seen different numbers of tokens, {sorted(lengths)}; "
+                f"give a cache to one model alone, and make a new one for another"
+            )
+        return lengths.pop() if lengths else 0
 
     def _check_room(self, start: int, count: int) -> None:
         """Refuse tokens that there is no room for.

@@ -180,3 +180,15 @@ def test_bad_options_of_an_encoder_decoder_are_refused(transformer, options, err
 def test_logits_without_a_choice_are_refused(row):
     with pytest.raises(ValueError, match="logits of row 1 hold NaN or"):
         next_tokens(np.array([[0.0, 1], row]), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+@pytest.mark.parametrize("shape", [(3,), (2, 0), (1, 2, 3)])
+def test_logits_of_another_shape_are_refused(shape, temperature):
+    with pytest.raises(ValueError, match=r"expected \(batch, vocab\)"):
+        next_tokens(np.zeros(shape), np.random.default_rng(0), temperature=temperature)
+
+
+def test_temperature_0_leaves_one_token():
+    p = next_token_probabilities(np.array([[1.0, 3.0, 3.0]]), temperature=0, top_p=0.5)
+    np.testing.assert_array_equal(p, [[0, 1, 0]])

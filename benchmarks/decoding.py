@@ -1,0 +1,142 @@
+"""What a cache of keys and values gains: writing with it, and computing the past anew each time.
+
+    python benchmarks/decoding.py [--size small gpt2] [--prompts 64 256 1024] [--tokens 32]
+
+The weights are random, which costs the same as trained ones. Everything runs on one thread, and
+times are the processor's: what else runs on the machine does not count. Both sides run in one
+process and take turns, so that a machine whose speed drifts favours neither. The model of size
+gpt2 is that of GPT-2's smallest, but for a longer table of positions: 124 million numbers, 0.5 GB.
+It takes about a minute of one core.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is loaded
+
+import numpy as np
+
+import npformer
+import npformer.functional as F
+from npformer.generation import generate
+from npformer.models import GPT, GPTConfig
+
+# size: vocabulary, width, heads, layers
+SIZES = {"small": (5_000, 384, 6, 6), "gpt2": (50_257, 768, 12, 12)}
+
+
+def machine():
+    name = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            found = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+        name = found[0] if found else name
+    return f"{name}, {os.cpu_count()} cores, of which one is used; numpy {np.__version__}"
+
+
+def seconds(work):
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+class Stopwatch:
+    """Stands in for `F.attention` and adds up the time that is spent in it."""
+
+    def __init__(self):
+        self.real, self.total = F.attention, 0.0
+
+    def __enter__(self):
+        F.attention = self
+        return self
+
+    def __exit__(self, *raised):
+        F.attention = self.real
+
+    def __call__(self, *arguments, **options):
+        """Run the real one."""
+        start = time.process_time()
+        found = self.real(*arguments, **options)
+        self.total += time.process_time() - start
+        return found
+
+
+def whole_runs(model, ids, prompt, tokens, rounds):
+    """Compare `generate` with and without a cache."""
+    rates = {True: [], False: []}
+    for _ in range(rounds):
+        for use_cache, found in rates.items():
+            took = seconds(
+                lambda use_cache=use_cache: generate(
+                    model, ids[:, :prompt], tokens, temperature=0, use_cache=use_cache
+                )
+            )
+            found.append(tokens / took)
+    cached, anew = (statistics.median(found) for found in rates.values())
+    pairs = zip(*rates.values(), strict=True)
+    ratio = statistics.median(fast / slow for fast, slow in pairs)
+    print(
+        f"writing {tokens} tokens after {prompt}: {cached:.1f} a second cached, {anew:.2f} anew, "
+        f"{ratio:.1f} times as fast",
+        flush=True,
+    )
+
+
+def by_length(model, ids, prompts, tokens, rounds):
+    """Show what one more token costs after a prompt."""
+    print(
+        f"{'tokens before':>13} {'prompt':>11} {'a token, cached':>17} {'attention':>11} "
+        f"{'the rest':>10} {'anew':>12}   times as fast"
+    )
+    for prompt in prompts:
+        cache = model.new_cache(1, prompt + tokens)
+        first = seconds(lambda cache=cache, prompt=prompt: model(ids[:, :prompt], cache=cache))
+        steps, attention, anew = [], [], []
+        every = max(1, tokens // rounds)
+        for t in range(tokens):
+            with Stopwatch() as watch:
+                step = ids[:, prompt + t, None]
+                steps.append(seconds(lambda step=step, cache=cache: model(step, cache=cache)))
+            attention.append(watch.total)
+            if t % every == 0 and len(anew) < rounds:  # in turn with the other side
+                anew.append(seconds(lambda n=prompt + t + 1: model(ids[:, :n])))
+        rest = statistics.median(s - a for s, a in zip(steps, attention, strict=True))
+        cached, inside, again = (1e3 * statistics.median(x) for x in (steps, attention, anew))
+        print(
+            f"{prompt:13,} {1e3 * first:8.0f} ms {cached:14.2f} ms {inside:8.2f} ms "
+            f"{1e3 * rest:7.2f} ms {again:9.1f} ms {again / cached:13.1f}",
+            flush=True,
+        )
+    print()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--prompts", nargs="+", type=int, default=[64, 128, 256, 512, 1024])
+    parser.add_argument("--tokens", type=int, default=32, help="written after each prompt")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    npformer.set_num_threads(1)
+    print(f"{machine()}; float32, medians\n")
+    for size in arguments.size:
+        vocab, width, heads, layers = SIZES[size]
+        longest = max(arguments.prompts) + arguments.tokens
+        rng = np.random.default_rng(0)
+        model = GPT(GPTConfig(vocab, longest, width, heads, layers), rng=rng)
+        count = sum(parameter.value.size for parameter in model.parameters())
+        print(
+            f"{size}: {layers} layers of {width}, vocabulary {vocab:,}, {count / 1e6:.0f}M numbers"
+        )
+        ids = rng.integers(0, vocab, (1, longest))
+        first = arguments.prompts[0]
+        model(ids[:, :first])  # to warm up
+        whole_runs(model, ids, first, arguments.tokens, arguments.rounds)
+        by_length(model, ids, arguments.prompts, arguments.tokens, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""A model that is asked again and again what comes next, and when it is to end.
+
+With a cache (`npformer.layers.KVCache`) it looks at each token once: at all that stands there at
+first in one pass, then at one new token a time. Without, it looks at everything each time.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..core.arrays import Array, BoolArray, check_ids, check_integers, describe
+
+Stop: TypeAlias = int | Sequence[int] | Callable[[Array], BoolArray]
+
+
+class Writer(ABC):
+    """One run of a model over the sequences of a batch.
+
+    Attributes
+    ----------
+    begun : (batch, length) int64 ndarray
+        What stands there before anything is written.
+    """
+
+    def __init__(self, model: Any, begun: Array, room: int | None) -> None:
+        self.begun = begun
+        self._model = model
+        self._cache = None if room is None else model.new_cache(len(begun), room)
+
+    @abstractmethod
+    def logits(self, written: Array) -> Array:
+        """Return the logits (batch, vocab) of what follows each sequence.
+
+        `written` is `begun` at first. Then it is what it was, reordered as the writer was, and
+        at least one more token each time.
+        """
+
+    def reorder(self, index: Array) -> None:
+        """Let sequence b go on from what sequence ``index[b]`` was."""
+        if self._cache is not None:
+            self._cache.reorder(index)
+
+
+class Continuation(Writer):
+    """A decoder alone goes on with a prompt."""
+
+    def __init__(
+        self,
+        model: Any,
+        ids: Array,
+        mask: BoolArray | None,
+        room: int | None,
+        context: int | None = None,
+    ) -> None:
+        fits = context is None or ids.shape[1] <= context
+        super().__init__(model, ids.astype(np.int64), room if fits else None)
+        self._mask = mask
+        self._context = context
+
+    def logits(self, written: Array) -> Array:
+        real = self._mask
+        if real is not None:  # what the model has written is real
+            new = np.ones((len(written), written.shape[1] - real.shape[1]), dtype=bool)
+            real = np.concatenate([real, new], axis=1)
+        options = {}
+        shown = slice(None)
+        if self._context is not None and written.shape[1] > self._context:
+            # Now the window slides, and what is kept of its tokens is of no use: they had looked
+            # at tokens that have left it, and learned positions count from where it begins. So
+            # the model looks at the whole window again, for each token.
+            self._cache = None
+            shown = slice(-self._context, None)
+        elif self._cache is not None:
+            shown = slice(self._cache.length, None)
+            options["cache"] = self._cache
+        seen = None if real is None else real[:, shown]
+        every: Array = self._model(written[:, shown], seen, **options)
+        return every[:, -1]
+
+    def reorder(self, index: Array) -> None:
+        super().reorder(index)
+        self._mask = None if self._mask is None else self._mask[index]
+
+
+class Answer(Writer):
+    """An encoder–decoder writes a target, while it looks at its source, which it reads once."""
+
+    def __init__(
+        self, model: Any, source: Array, mask: BoolArray | None, start: int, room: int | None
+    ) -> None:
+        super().__init__(model, np.full((len(source), 1), start, dtype=np.int64), room)
+        self._mask = mask
+        self._memory, _ = model.encode(source, mask)
+
+    def logits(self, written: Array) -> Array:
+        options = {}
+        if self._cache is not None:
+            written = written[:, self._cache.length :]
+            options["cache"] = self._cache
+        every: Array = self._model.decode(written, self._memory, self._mask, **options)[0]
+        return every[:, -1]
+
+    def reorder(self, index: Array) -> None:
+        super().reorder(index)
+        self._memory = self._memory[index]
+        self._mask = None if self._mask is None else self._mask[index]
+
+
+def start_writing(
+    owner: str,
+    model: Any,
+    ids: Array,
+    max_new_tokens: int,
+    *,
+    start: int | None,
+    mask: BoolArray | None,
+    use_cache: bool,
+    context: int | None = None,
+    slides: bool = False,
+) -> Writer:
+    """Check what `generate` and `beam_search` are given alike, and begin.
+
+    Parameters
+    ----------
+    owner : str
+        Who asks.
+    model, ids, max_new_tokens, start, mask, use_cache, context
+        As for `npformer.generation.generate`.
+    slides : bool, optional
+        Whether `owner` has an option `context` to point to.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `npformer.generation.generate`.
+    """
+    encodes = hasattr(model, "encode") and hasattr(model, "decode")
+    if not isinstance(use_cache, bool):
+        raise TypeError(f"{owner}: use_cache is {use_cache!r}; expected True or False")
+    for what, number in (("max_new_tokens", max_new_tokens), ("context", context)):
+        if number is not None and (
+            isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1
+        ):
+            raise ValueError(f"{owner}: {what} is {number!r}; expected a positive int")
+    config = getattr(model, "config", None)
+    _check_start(owner, model, config, encodes, start, context)
+    if not encodes:
+        _check_prompt(owner, ids, mask)
+    shown = max_new_tokens if encodes else ids.shape[1] + max_new_tokens - 1
+    shown = shown if context is None else min(shown, context)
+    if getattr(config, "position", None) == "learned" and shown > model.config.max_len:
+        raise ValueError(
+            f"{owner}: {type(model).__name__} would be shown {shown} tokens and knows only "
+            f"{model.config.max_len} positions (max_len); write fewer, shorten the prompt"
+            + (f", or pass context={model.config.max_len}" if slides and not encodes else "")
+        )
+    room = shown if use_cache and hasattr(model, "new_cache") else None
+    if encodes:
+        assert start is not None
+        return Answer(model, ids, mask, start, room)
+    return Continuation(model, ids, mask, room, context)
+
+
+def _check_start(
+    owner: str, model: Any, config: Any, encodes: bool, start: int | None, context: int | None
+) -> None:
+    name = type(model).__name__
+    if encodes and start is None:
+        raise ValueError(
+            f"{owner}: {name} is an encoder–decoder, so give the token that its target starts "
+            f"with as start="
+        )
+    if encodes and context is not None:
+        raise ValueError(f"{owner}: context is for decoders alone, and {name} has an encoder")
+    if not encodes and start is not None:
+        raise ValueError(
+            f"{owner}: {name} has no encoder, so there is no start token; it continues ids"
+        )
+    if start is not None:
+        first = np.asarray(start)
+        if first.ndim:
+            raise TypeError(f"{owner}: start is {start!r}; expected one token id")
+        check_integers(owner, "start", first)
+        if hasattr(config, "vocab_size"):
+            check_ids(owner, "start", first, config.vocab_size, "a vocabulary of")
+
+
+def _check_prompt(owner: str, ids: Array, mask: BoolArray | None) -> None:
+    check_integers(owner, "ids", ids)
+    if ids.ndim != 2 or ids.size == 0:
+        raise ValueError(f"{owner}: ids are {ids.shape}; expected (batch, length)")
+    if mask is None:
+        return
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise TypeError(
+            f"{owner}: mask is {describe(mask)}; expected a bool array (batch, length), True = "
+            f"real token; convert ones and zeros with .astype(bool)"
+        )
+    if mask.shape != ids.shape or not np.all(mask[:, -1]):
+        raise ValueError(
+            f"{owner}: mask {mask.shape} must have the shape of ids {ids.shape} and be True "
+            f"at the end of each row: pad prompts on the left"
+        )
+
+
+def endings(stop: Stop | None) -> Callable[[Array], BoolArray]:
+    """Return the function that says which sequences end with the last token written.
+
+    Its argument is (batch, length), what was written without prompt and start token; its result
+    is (batch,).
+
+    Raises
+    ------
+    TypeError
+        If `stop` is neither one or several token ids nor a function. The function that is
+        returned raises TypeError or ValueError if a user's does not return (batch,) bools.
+    """
+    if not callable(stop):
+        stops = np.atleast_1d(np.asarray([] if stop is None else stop))
+        if stops.size and stops.dtype.kind not in "iu":
+            raise TypeError(f"stop is {stop!r}; expected a token id, or several, or a function")
+        return lambda written: np.isin(written[:, -1], stops)
+    ask = stop
+
+    def ended(written: Array) -> BoolArray:
+        shown = written.view()
+        shown.flags.writeable = False
+        answer = ask(shown)
+        if not isinstance(answer, np.ndarray) or answer.dtype != np.bool_:
+            raise TypeError(
+                f"stop returned {describe(answer)}; expected a bool array ({len(written)},), True "
+                f"for each sequence that ends here"
+            )
+        if answer.shape != (len(written),):
+            raise ValueError(
+                f"stop returned {answer.shape}; expected ({len(written)},), one for each sequence"
+            )
+        return answer
+
+    return ended
