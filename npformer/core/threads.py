@@ -59,6 +59,17 @@ def set_num_threads(count: int) -> None:
     _switch.count = count
 
 
+def can_spread() -> bool:
+    """Say whether `each` would use more than one thread, so that it pays to prepare for it."""
+    if num_threads() == 1:
+        return False
+    try:
+        _controller()
+    except MissingExtraError:
+        return False
+    return True
+
+
 def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Return ``[function(item) for item in items]``, worked out by several threads.
 

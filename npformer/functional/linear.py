@@ -23,6 +23,10 @@ import numpy as np
 
 from ..core.arrays import Array, check_floats, check_gradient
 
+# Up to so many rows OpenBLAS is faster with the larger matrix first, as when several sequences are
+# decoded at once: 4 rows by (3072, 768) take 0.38 ms, the other way round 1.03.
+_FEW = 32
+
 
 class LinearSaved(NamedTuple):
     """What `linear_backward` needs."""
@@ -68,7 +72,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, L
             f"here {weight.shape[:1]}"
         )
     # One product of two matrices, whatever the leading axes: (N, d_in) @ (d_in, d_out).
-    y = x.reshape(-1, x.shape[-1]) @ weight.T  # (1)
+    rows = x.reshape(-1, x.shape[-1])
+    few = 1 < len(rows) <= _FEW
+    y = np.ascontiguousarray((weight @ rows.T).T) if few else rows @ weight.T  # (1)
     if bias is not None:
         if bias.dtype == y.dtype:
             y += bias  # (2)

@@ -8,8 +8,9 @@ by side. With w_s the number of targets that count in shard s, and W = sum_s w_s
 so that the result does not depend on how the batch was split: a mean of means would weigh a
 target in a shard with much padding more than one in a full shard.
 
-Every shard has a seed of its own for dropout, and gradients collected by replicas of the model
-are added in the order of the shards: a step is the same to the bit whoever runs the shards.
+Shards run on threads, each with a replica of the model: the same values, gradients of its own.
+Every shard has a seed of its own for dropout, and the gradients are added in the order of the
+shards: a step is the same to the bit whichever thread runs a shard, and when.
 """
 
 import math
@@ -21,12 +22,17 @@ import numpy as np
 
 from ..core.arrays import Array, check_size, describe
 from ..core.errors import DivergedError, NonFiniteError
-from ..core.threads import each
+from ..core.threads import can_spread, each, num_threads
 from ..models._model import Model
 from .checkpoint import load_trainer, save_trainer
 from .clipping import grad_norm
 from .optimizer import Optimizer, real
 from .shards import Batch, Shard, check_batch, rows_of, run_shard, split
+
+# A shard's gradients are written, read and added once more for each parameter, whatever the size
+# of the batch; the work that two threads share grows with the batch. With 2,048 targets to 11
+# million parameters two shards are faster than one, with 256 to 124 million they are slower.
+_PARAMETERS_A_TARGET = 50_000
 
 
 class Trainer:
@@ -46,8 +52,10 @@ class Trainer:
     accumulate : int, optional
         Split each batch into this many micro-batches, run one after the other.
     workers : int or "auto", optional
-        Split each micro-batch into this many shards. They run one after the other, on the
-        calling thread; "auto" is one shard.
+        Split each micro-batch into this many shards, side by side on as many threads as there
+        are (`npformer.set_num_threads`), each with gradients of its own. "auto" is one a thread
+        where the batch is large enough to pay for these gradients, and else one shard, whose
+        matrix products BLAS spreads over the threads. It is decided at the first step.
     rng : numpy.random.Generator, optional
         Where the seeds of dropout come from, one a shard at each step. None draws from fresh
         entropy; dropout acts either way.
@@ -130,12 +138,13 @@ class Trainer:
         self.steps = 0
         self.norm = math.nan
         self._names = names
+        self._chosen: int | None = None  # by "auto"
         self._replicas: list[Model] = []
 
     @property
     def shards(self) -> int:
-        """Number of shards that a micro-batch is split into."""
-        return 1 if self.workers == "auto" else self.workers
+        """Number of shards that a micro-batch is split into; 1 before "auto" has decided."""
+        return (self._chosen or 1) if self.workers == "auto" else self.workers
 
     def step(self, *batch: Array | None) -> float:
         """Take one step, and return the loss of the batch before it.
@@ -163,6 +172,8 @@ class Trainer:
             the batch was to be split and the model's loss is not a mean over parts.
         """
         rows = check_batch("Trainer.step", batch)
+        if self.workers == "auto" and self._chosen is None:
+            self._chosen = self._choose(batch, rows)
         check_size("Trainer", accumulate=self.accumulate, workers=self.shards)
         lr = self.optimizer.lr
         if self.schedule is not None:
@@ -269,6 +280,17 @@ class Trainer:
             If it cannot be opened.
         """
         return load_trainer(self, path)
+
+    def _choose(self, batch: Batch, rows: int) -> int:
+        """Decide how many shards are fastest."""
+        if not can_spread():
+            return 1
+        targets = self.model.loss_weight(*batch)
+        if targets is None:
+            return 1
+        parameters = sum(parameter.value.size for parameter in self.model.parameters())
+        worth = targets * _PARAMETERS_A_TARGET >= parameters * self.accumulate
+        return min(num_threads(), max(1, rows // self.accumulate)) if worth else 1
 
     def _plan(self, batch: Batch, rows: int) -> list[list[Shard]]:
         """Split a batch into micro-batches of shards, with shares and seeds; equation (2)."""
