@@ -21,7 +21,7 @@ from .recipes._pictures import draw_attention
 from .recipes._run import CHECKPOINT, INTERRUPTED, train
 from .recipes._settings import COUNT, INTEGER, NOT_NEGATIVE, PROBABILITY, SEED, InputError
 from .recipes._vocabulary import Vocabulary
-from .survey import print_survey, select, survey
+from .survey import print_survey, select, survey, survey_json
 from .training import load_model
 
 USAGE = 2  # exit status of a command that was asked wrongly, as argparse has it
@@ -212,13 +212,16 @@ def _register_check(commands: Any) -> None:
         "names",
         metavar="NAME",
         nargs="*",
-        help="an operation or layer, such as attention or EncoderLayer; or module:object, for an "
-        "npformer.catalogue.Example of your own, several, or a function that returns them",
+        help="an operation or layer, such as attention or EncoderLayer; one example of it, such as "
+        "'attention [causal]'; or module:object, for an npformer.catalogue.Example of your own, "
+        "several, or a function that returns them",
     )
     parser.add_argument(
         "--seed", type=SEED.parse, metavar="N", default=0, help="of inputs, weights and directions"
     )
-    parser.add_argument("--details", action="store_true", help="show every tensor of every check")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--details", action="store_true", help="show every tensor of every check")
+    how.add_argument("--json", action="store_true", help="print all reports as one JSON object")
     parser.set_defaults(act=_check)
 
 
@@ -230,6 +233,8 @@ def _check(arguments: argparse.Namespace) -> int:
         raise InputError(str(error)) from error
     rows = survey(chosen, arguments.seed)
     show = partial(print, flush=True)
+    if arguments.json:
+        return 0 if survey_json(rows, show) else 1
     return 0 if print_survey(rows, show, details=arguments.details) else 1
 
 

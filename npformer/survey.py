@@ -1,36 +1,51 @@
 """A gradient check of everything, one row each: what ``npformer check`` prints.
 
 Without names it checks every example of the catalogue. A name is a subject of the catalogue
-(``attention``, ``EncoderLayer``), or ``module:object`` for code of your own, where the object is
-an `npformer.catalogue.Example`, several of them, or a function that returns either.
+(``attention``, ``EncoderLayer``), one example as the table names it (``attention [causal]``), or
+``module:object`` for code of your own, where the object is an `npformer.catalogue.Example`,
+several of them, or a function that returns either.
 """
 
 import difflib
+import functools
 import importlib
+import inspect
+import json
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .catalogue import Example, examples
-from .verify import GradientReport, gradcheck
+from .core.arrays import describe
+from .verify import Entry, GradientReport, gradcheck
+
+_NAME = 48  # characters of the widest name
+VERDICTS = ("pass", "fail", "inconclusive", "error")
 
 
 class Row(NamedTuple):
-    """One example and the report on it."""
+    """One example and the report on it, or what was raised instead."""
 
     example: Example
-    report: GradientReport
+    report: GradientReport | None
     seconds: float
+    error: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """That of the report, or ``"error"``."""
+        return "error" if self.report is None else self.report.verdict
 
 
 def select(names: Sequence[str], seed: int = 0) -> list[Example]:
-    """Return the examples that are meant.
+    """Return the examples that are meant, each once.
 
     Parameters
     ----------
     names : sequence of str
-        Subjects of the catalogue, without regard to capitals where that is unambiguous, and
-        ``module:object``. None of them means the whole catalogue.
+        Subjects and examples of the catalogue, without regard to capitals where nothing is
+        spelt as the name is, and ``module:object``. None of them means the whole catalogue.
     seed : int, optional
         Of the catalogue's inputs and weights.
 
@@ -41,32 +56,18 @@ def select(names: Sequence[str], seed: int = 0) -> list[Example]:
     Raises
     ------
     ValueError
-        If there is no such subject, module or object, or the object holds no examples: with
-        what is near.
+        If there is no such subject, module or object, with what is near; or the object holds no
+        examples, with how to write one.
     """
     catalogue = examples(seed)
-    if not names:
-        return catalogue
-    found: list[Example] = []
-    for name in names:
-        if ":" in name:
-            found += _of_the_user(name)
-            continue
-        same = [e for e in catalogue if e.subject == name]
-        same = same or [e for e in catalogue if e.subject.lower() == name.lower()]
-        if not same:
-            subjects = sorted({e.subject for e in catalogue})
-            near = difflib.get_close_matches(name, subjects, 3, 0.5) or subjects
-            raise ValueError(
-                f"there is no {name!r} in the catalogue; did you mean {', '.join(near)}? Code of "
-                f"your own is named as module:object"
-            )
-        found += same
-    return found
+    found = [] if names else catalogue
+    for name in dict.fromkeys(names):
+        found += _of_the_user(name) if ":" in name else _of_the_catalogue(name, catalogue)
+    return list({id(example): example for example in found}.values())
 
 
 def survey(chosen: Iterable[Example], seed: int = 0) -> Iterator[Row]:
-    """Check examples one after the other.
+    """Check examples one after the other; one that raises does not keep the others.
 
     Parameters
     ----------
@@ -80,10 +81,18 @@ def survey(chosen: Iterable[Example], seed: int = 0) -> Iterator[Row]:
     """
     for example in chosen:
         start = time.perf_counter()
-        report = gradcheck(
-            example.target, *example.inputs, options=example.options, run=example.run(), seed=seed
-        )
-        yield Row(example, report, time.perf_counter() - start)
+        report, error = None, ""
+        try:
+            report = gradcheck(
+                example.target,
+                *example.inputs,
+                options=example.options,
+                run=example.run(),
+                seed=seed,
+            )
+        except Exception as raised:
+            error = _told(raised)
+        yield Row(example, report, time.perf_counter() - start, error)
 
 
 def print_survey(
@@ -105,25 +114,109 @@ def print_survey(
         Whether all passed.
     """
     show(
-        f"{'':44} {'method':9} {'tensors':>7} {'entries':>7} {'worst error':>11}  verdict      time"
+        f"{'':{_NAME}} {'tensors':>7} {'entries':>7} {'complex step':>12} "
+        f"{'central difference, bound':>26}  verdict      time"
     )
-    verdicts: list[str] = []
-    seconds, worst = 0.0, 0.0
-    for example, report, took in rows:
-        methods = {entry.method.partition(" ")[0] for entry in report.entries} - {""}
-        method = methods.pop() if len(methods) == 1 else "both"
-        checked = sum(entry.checked for entry in report.entries)
+    done: list[Row] = []
+    for row in rows:
+        done.append(row)
+        entries = row.report.entries if row.report else ()
+        checked = sum(entry.checked for entry in entries)
         show(
-            f"{example.name:44} {method:9} {len(report.entries):7} {checked:7} "
-            f"{report.worst_error:11.1e}  {report.verdict:12} {took:4.2f} s"
+            f"{row.example.name:{_NAME}} {len(entries):7} {checked:7} {_exact(entries):>12} "
+            f"{_central(entries):>26}  {row.verdict:12} {row.seconds:4.2f} s"
         )
-        if details or not report.ok:
-            show("\n" + "\n".join(f"    {line}" for line in str(report).splitlines()) + "\n")
-        verdicts.append(report.verdict)
-        seconds, worst = seconds + took, max(worst, report.worst_error)
-    counts = [f"{verdicts.count(v)} {v}" for v in ("pass", "fail", "inconclusive")]
-    show(f"\n{', '.join(counts)}; worst error {worst:.1e}; {seconds:.1f} s")
-    return all(verdict == "pass" for verdict in verdicts)
+        if details or row.verdict != "pass":
+            text = row.error or str(row.report)
+            show("\n" + "\n".join(f"    {line}" for line in text.splitlines()) + "\n")
+    counts = [f"{sum(row.verdict == v for row in done)} {v}" for v in VERDICTS]
+    everything = [entry for row in done if row.report for entry in row.report.entries]
+    summary = [
+        ", ".join(counts),
+        f"complex step: worst error {_exact(everything)}",
+        f"central difference: worst error {_central(everything)}",
+        f"{sum(row.seconds for row in done):.1f} s",
+    ]
+    show("\n" + "; ".join(summary))
+    return all(row.verdict == "pass" for row in done)
+
+
+def survey_json(rows: Iterable[Row], show: Callable[[str], Any] = print) -> bool:
+    """Print everything as one JSON object: `ok`, and the `checks` with their reports.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+    show : callable, optional
+        Takes the text.
+
+    Returns
+    -------
+    bool
+        Whether all passed.
+    """
+    checks = [
+        {
+            "name": row.example.name,
+            "verdict": row.verdict,
+            "seconds": row.seconds,
+            "error": row.error,
+            "report": json.loads(row.report.to_json()) if row.report else None,
+        }
+        for row in rows
+    ]
+    ok = all(check["verdict"] == "pass" for check in checks)
+    show(json.dumps({"ok": ok, "checks": checks}, indent=2))
+    return ok
+
+
+def _exact(entries: Sequence[Entry]) -> str:
+    """Return the worst error of the complex step."""
+    errors = [e.complex_step.error for e in entries if e.complex_step]
+    return f"{max(errors):.1e}" if errors else "-"
+
+
+def _central(entries: Sequence[Entry]) -> str:
+    """Return the error of a central difference that is largest for its bound, and this bound."""
+    readings = []
+    for entry in entries:
+        if entry.central_difference and entry.verdict != "zero":
+            value = entry.central_difference.value
+            rounding = 2.0**-52 * (abs(entry.analytic) + abs(value))
+            bound = entry.central_difference.bound + rounding
+            readings.append((abs(entry.analytic - value), bound))
+    if not readings:
+        return "-"
+    error, bound = max(readings, key=lambda pair: pair[0] / pair[1] if pair[1] else pair[0])
+    return f"{error:.1e} of {bound:.1e}"
+
+
+def _told(error: Exception) -> str:
+    """Return what was raised, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = "".join(traceback.format_exception_only(error)).strip()
+    return f"{what}\nin {frame.name}, {frame.filename}, line {frame.lineno}"
+
+
+def _of_the_catalogue(name: str, catalogue: list[Example]) -> list[Example]:
+    """Return the examples of a subject, or the one of this name."""
+    readings: list[Callable[[Example], bool]] = [
+        lambda e: e.subject == name,
+        lambda e: e.name == name,
+        lambda e: e.subject.lower() == name.lower(),
+        lambda e: e.name.lower() == name.lower(),
+    ]
+    for means in readings:
+        found = [example for example in catalogue if means(example)]
+        if found:
+            return found
+    known = {n.lower(): n for e in catalogue for n in (e.name, e.subject)}
+    near = [known[n] for n in difflib.get_close_matches(name.lower(), known, 3, 0.6)]
+    subjects = dict.fromkeys(example.subject for example in catalogue)
+    hint = f"; did you mean {', '.join(near)}?" if near else f". It has {', '.join(subjects)}."
+    raise ValueError(
+        f"there is no {name!r} in the catalogue{hint} Code of your own is named as module:object"
+    )
 
 
 def _of_the_user(name: str) -> list[Example]:
@@ -133,18 +226,38 @@ def _of_the_user(name: str) -> list[Example]:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a module of the user's may raise anything
         raise ValueError(
-            f"{name!r} cannot be imported: {error}; expected module:object, the module on the "
-            f"Python path or in the folder that you are in"
+            f"{name!r} cannot be imported: {type(error).__name__}: {error}; expected "
+            f"module:object, the module on the Python path or in the folder that you are in"
         ) from error
-    if callable(found) and not isinstance(found, Example):
-        found = found()
-    several = [found] if isinstance(found, Example) else found
-    several = list(several) if isinstance(several, Iterable) else []
+    how = _how_to_write(module, attribute.rpartition(".")[2], found)
+    if inspect.isroutine(found) or isinstance(found, functools.partial):
+        try:
+            found = found()
+        except Exception as error:
+            raise ValueError(
+                f"{name!r} is called without arguments, to return examples, and raised "
+                f"{type(error).__name__}: {error}. {how}"
+            ) from error
+    if isinstance(found, Example):
+        return [found]
+    several = list(found) if isinstance(found, Iterable) and not isinstance(found, type) else []
     if not several or not all(isinstance(item, Example) for item in several):
-        raise ValueError(
-            f"{name!r} is not an npformer.catalogue.Example, nor several of them, nor a function "
-            f"that returns them; write Example('my layer', '', layer, (x,))"
-        )
+        what = f"the class {found.__name__}" if isinstance(found, type) else describe(found)
+        raise ValueError(f"{name!r} is {what}; expected an Example, or some. {how}")
     return several
+
+
+def _how_to_write(module: str, name: str, target: Any) -> str:
+    """Return how to write the example of what is none."""
+    written = name
+    if isinstance(target, type):
+        written = f"{name}(...)"
+    elif inspect.isroutine(target):
+        written = f"({name}, {name}_backward)"
+    return (
+        f"In {module}, write: from npformer.catalogue import Example; example = "
+        f"Example('{name}', '', {written}, (x,)), where x is an input of forward; then check "
+        f"{module}:example"
+    )

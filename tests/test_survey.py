@@ -1,19 +1,42 @@
 """npformer check: the whole library, parts of it, code of the user's, and what is wrong with it."""
 
+import json
+import re
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import npformer.functional as F
-from npformer import catalogue
+from npformer import Layer, Parameter, catalogue
 from npformer.catalogue import Example
 from npformer.cli import main
 
 X = np.random.default_rng(0).standard_normal((3, 4))
 GOOD = Example("mine", "good", (F.tanh, F.tanh_backward), (X,))
 BAD = Example("mine", "bad", (F.tanh, lambda dy, saved: 2 * F.tanh_backward(dy, saved)), (X,))
+RAISES = Example("mine", "raises", (lambda x: 1 / 0, F.tanh_backward), (X,))
+A_LIST = Example("mine", "a list", (F.tanh, F.tanh_backward), ([1.0, 2.0],))
+
+
+class Scale(Layer):
+    """A layer, which is callable as every layer is."""
+
+    def __init__(self):
+        self.w = Parameter(np.ones(4))
+
+    def forward(self, x, run=None):
+        return x * self.w.value, x
+
+    def backward(self, dy, saved, run=None):
+        self.w.add_grad(np.sum(dy * saved, axis=0))
+        return dy * self.w.value
+
+
+def boom():
+    raise RuntimeError("not today")
 
 
 @pytest.fixture(autouse=True)
@@ -21,30 +44,58 @@ def mine(monkeypatch):
     """A module of the user's."""
     module = types.ModuleType("mine")
     module.good, module.both, module.make = GOOD, [GOOD, BAD], lambda: [GOOD]
-    module.nothing, module.number = [], 3
+    module.raises, module.a_list = RAISES, A_LIST
+    module.nothing, module.number, module.boom = [], 3, boom
+    module.layer, module.Scale, module.pair = Scale(), Scale, GOOD.target
+    module.tanh = F.tanh
     monkeypatch.setitem(sys.modules, "mine", module)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 
-def test_everything_passes(capsys):
+def names_in(out):
+    """The first column of the table, to where two spaces or more follow."""
+    return [re.split(" {2,}", line)[0] for line in out.splitlines() if re.search(r"\d s$", line)]
+
+
+def test_everything_passes_with_both_methods_side_by_side(capsys):
     assert main(["check"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    names = [example.name for example in catalogue.examples()]
-    assert [line[:44].rstrip() for line in lines[1 : 1 + len(names)]] == names
-    assert lines[-1].startswith(f"{len(names)} pass, 0 fail, 0 inconclusive; worst error ")
-
-
-def test_names_choose_subjects_in_any_capitals(capsys):
-    assert main(["check", "softmax", "rmsnorm", "RMSNorm"]) == 0
     out = capsys.readouterr().out
-    assert out.count("RMSNorm  ") == 2
-    assert "softmax [axis 0]" in out
-    assert "attention" not in out
+    lines, names = out.splitlines(), [example.name for example in catalogue.examples()]
+    assert names_in(out)[:-1] == names
+    for row in lines[1 : 1 + len(names)]:
+        exact, error, bound = re.search(r"(\S+) +(\S+) of (\S+)  pass", row).groups()
+        assert exact == "-" or float(exact) <= 1e-12
+        assert float(error) <= float(bound)
+    counts = f"{len(names)} pass, 0 fail, 0 inconclusive, 0 error; complex step: worst error "
+    assert lines[-1].startswith(counts)
+    assert "; central difference: worst error " in lines[-1]
+
+
+def test_names_choose_subjects_in_any_capitals_and_each_once(capsys):
+    assert main(["check", "softmax", "rmsnorm", "RMSNorm", "softmax"]) == 0
+    assert names_in(capsys.readouterr().out)[:-1] == ["softmax", "softmax [axis 0]", "RMSNorm"]
+
+
+def test_capitals_tell_an_operation_from_a_layer(capsys):
+    assert main(["check", "linear"]) == 0
+    assert "Linear" not in capsys.readouterr().out
+    assert main(["check", "Linear"]) == 0
+    assert "\nlinear" not in capsys.readouterr().out
+    assert main(["check", "LINEAR"]) == 0
+    out = capsys.readouterr().out
+    assert "\nlinear " in out
+    assert "\nLinear " in out
+
+
+@pytest.mark.parametrize("name", ["attention [causal]", "Attention [CAUSAL]"])
+def test_a_name_as_the_table_prints_it_chooses_one(name, capsys):
+    assert main(["check", name]) == 0
+    assert names_in(capsys.readouterr().out)[:-1] == ["attention [causal]"]
 
 
 @pytest.mark.parametrize(("name", "count"), [("mine:good", 1), ("mine:make", 1)])
 def test_code_of_the_user(name, count, capsys):
-    assert main(["check", name]) == 0
+    assert main(["check", name, name]) == 0
     assert f"{count} pass, 0 fail" in capsys.readouterr().out
 
 
@@ -56,23 +107,89 @@ def test_a_wrong_gradient_is_shown_whole_and_is_the_exit_status(capsys):
     assert "FAIL" in out
 
 
+def test_one_that_raises_does_not_keep_the_others(capsys):
+    assert main(["check", "mine:raises", "mine:a_list", "relu"]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"mine \[raises\] .* error ", out)
+    assert "ZeroDivisionError: division by zero\n    in <lambda>, " in out
+    assert "x is a list; expected a NumPy array" in out
+    assert re.search(r"\nrelu .* pass ", out)
+    assert "1 pass, 0 fail, 0 inconclusive, 2 error" in out
+
+
 def test_details_show_every_tensor(capsys):
     assert main(["check", "linear", "--details"]) == 0
     assert "weight" in capsys.readouterr().out
+
+
+def test_json(capsys):
+    assert main(["check", "linear", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is True
+    assert [check["name"] for check in found["checks"]] == [
+        "linear",
+        "linear [no bias, one vector]",
+    ]
+    assert [e["name"] for e in found["checks"][0]["report"]["entries"]] == ["x", "weight", "bias"]
+    assert main(["check", "mine:both", "mine:raises", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False
+    assert [check["verdict"] for check in found["checks"]] == ["pass", "fail", "error"]
+    assert found["checks"][2]["report"] is None
+    assert "division by zero" in found["checks"][2]["error"]
+
+
+WRITE = "In mine, write: from npformer.catalogue import Example; example = Example("
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("atention", "did you mean attention"),
-        ("zzz", "there is no 'zzz' in the catalogue; did you mean"),
+        ("zzz", "there is no 'zzz' in the catalogue. It has linear, "),
+        ("nope", "there is no 'nope' in the catalogue. It has linear, "),
         ("mine:absent", "'mine:absent' cannot be imported"),
         ("no_such_module:x", "cannot be imported"),
         (":x", "cannot be imported"),
-        ("mine:nothing", "is not an npformer.catalogue.Example"),
-        ("mine:number", "is not an npformer.catalogue.Example"),
+        ("mine:nothing", f"'mine:nothing' is a list; expected an Example, or some. {WRITE}"),
+        ("mine:number", "'mine:number' is an int; expected an Example"),
+        (
+            "mine:layer",
+            f"is a Scale; expected an Example, or some. {WRITE}'layer', '', layer, (x,))",
+        ),
+        ("mine:Scale", f"is the class Scale; expected an Example, or some. {WRITE}'Scale', '', Sc"),
+        ("mine:pair", f"is a tuple; expected an Example, or some. {WRITE}'pair', '', pair, (x,))"),
+        (
+            "mine:tanh",
+            f"missing 1 required positional argument: 'x'. {WRITE}'tanh', '', (tanh, tanh_",
+        ),
+        ("mine:boom", "and raised RuntimeError: not today"),
     ],
 )
 def test_names_that_mean_nothing_are_refused(name, expected, capsys):
     assert main(["check", name]) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_a_module_that_cannot_be_read_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "half_written.py").write_text("def f(:\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "half_written:f"]) == 2
+    assert "'half_written:f' cannot be imported: SyntaxError" in capsys.readouterr().err
+
+
+def test_the_example_of_the_documentation_is_a_module_to_check(tmp_path, monkeypatch, capsys):
+    page = Path(__file__).parents[1] / "docs" / "checking-your-own.md"
+    found = re.search(
+        r"^```python\n(# (my_layers).py\n.*?)^```\n\n```sh\nnpformer (check my_layers:examples)\n"
+        r"```\n\n```text\n(.*?)^```$",
+        page.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    code, module, words, shown = found.groups()
+    (tmp_path / f"{module}.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    assert main(words.split()) == 0
+    number = re.compile(r"\d\.\d+(e[-+]\d+)?")
+    assert number.sub("#", capsys.readouterr().out) == number.sub("#", shown)

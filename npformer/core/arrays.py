@@ -25,7 +25,8 @@ def describe(value: object) -> str:
     """Say in a few words what `value` is, for an error message."""
     if isinstance(value, np.ndarray | np.generic):
         return f"{value.dtype} {value.shape}"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
 
 
 def check_floats(op: str, **arrays: Array | None) -> None:

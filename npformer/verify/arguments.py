@@ -7,6 +7,7 @@ was not given.
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from ..core.arrays import Array, describe
+from .snapshot import leaves
 
 
 @dataclass
 class Argument:
-    """One argument of forward: positional, or a floating-point array among the options."""
+    """One argument of forward: positional, or an array among the options."""
 
     name: str
     value: Any
@@ -42,12 +44,13 @@ def _argument_names(forward: Callable[..., Any], count: int) -> tuple[list[str],
 def arguments_of(
     forward: Callable[..., Any], inputs: tuple[Any, ...], options: Mapping[str, Any]
 ) -> list[Argument]:
-    """List the positional arguments, then the floating-point arrays among the options.
+    """List the positional arguments, then the arrays among the options.
 
     Raises
     ------
     TypeError
-        If a positional argument is neither an array nor None, or has a dtype of no use.
+        If a positional argument is neither an array nor None, or has a dtype of no use, or if
+        an array is masked.
     """
     names, order = _argument_names(forward, len(inputs))
     found = []
@@ -55,9 +58,9 @@ def arguments_of(
         array = _as_input(name, value)
         found.append(Argument(name, array, False, array is not None and array.dtype.kind == "f"))
     keywords = [
-        Argument(name, np.array(value), True, True)
+        Argument(name, _copy(name, value), True, value.dtype in (np.float32, np.float64))
         for name, value in options.items()
-        if isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float64)
+        if isinstance(value, np.ndarray)
     ]
     rank = {name: place for place, name in enumerate(order)}
     return found + sorted(keywords, key=lambda a: rank.get(a.name, len(rank)))
@@ -68,19 +71,39 @@ def _as_input(name: str, value: Any) -> Array | None:
         return None
     if not isinstance(value, np.ndarray | np.generic):
         raise TypeError(
-            f"gradcheck: {name} is {describe(value)}; expected a NumPy array or None. Convert "
-            f"data with np.asarray, and pass settings by name: options={{{name!r}: ...}}"
+            f"gradcheck: {name} is {describe(value)}; expected a NumPy array or None. "
+            f"{_remedy(name, value)}"
         )
     if value.dtype.kind not in "iub" and value.dtype not in (np.float32, np.float64):
         raise TypeError(
             f"gradcheck: {name} is {describe(value)}; expected float32 or float64 (which are "
             f"differentiated), or integers or booleans (which are not)"
         )
+    return _copy(name, value)
+
+
+def _remedy(name: str, value: Any) -> str:
+    if any(isinstance(item, np.ndarray) for _, item in leaves(value)):
+        return (
+            f"Only arrays of their own are differentiated, so check a pair that takes them one "
+            f"by one: forward = lambda x, W, b: f(x, {{'W': W, 'b': b}}), with a backward that "
+            f"returns their gradients in that order (in options={{{name!r}: ...}} they are "
+            f"constants)"
+        )
+    return f"Convert data with np.asarray, and pass settings by name: options={{{name!r}: ...}}"
+
+
+def _copy(name: str, value: Any) -> Array:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"gradcheck: {name} is a masked array, and its mask would be lost; pass the numbers "
+            f"({name}.filled(0.0)), and the mask as an argument of its own if forward needs it"
+        )
     return np.array(value, order="K")
 
 
 class Misfit(ValueError):
-    """The number of gradients fits no way of reading them."""
+    """What backward returned fits no way of reading it."""
 
 
 def as_list(result: Any) -> list[Any]:
@@ -110,9 +133,15 @@ def match(result: Any, floating: Sequence[bool]) -> list[Any]:
     Raises
     ------
     Misfit
-        If there are more or fewer than can be told apart; the message says what was expected.
+        If there are more or fewer than can be told apart, or they are in a dict; the message
+        says what was expected.
     """
     gradients = as_list(result)
+    if any(isinstance(gradient, Mapping) for gradient in gradients):
+        raise Misfit(
+            "backward returned a dict; expected arrays, one gradient for each floating-point "
+            "argument in the order of forward's signature: return grads['x'], grads['w']"
+        )
     due = sum(floating)
     given = [gradient for gradient in gradients if gradient is not None]
     at_ids = [g for g, is_float in zip(gradients, floating, strict=False) if not is_float]
@@ -131,6 +160,31 @@ def match(result: Any, floating: Sequence[bool]) -> list[Any]:
     )
 
 
+def by_shape(result: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any] | None:
+    """Place too few gradients by their shapes, in order; None if that can be done in several ways.
+
+    Parameters
+    ----------
+    result : None, ndarray, or tuple of ndarray and None
+        What backward returned.
+    shapes : sequence of tuple of int
+        Of the arguments that are differentiated.
+    """
+    given = [gradient for gradient in as_list(result) if gradient is not None]
+    fitting = [
+        places
+        for places in itertools.combinations(range(len(shapes)), len(given))
+        if all(np.shape(g) == shapes[i] for g, i in zip(given, places, strict=True))
+    ]
+    if len(fitting) != 1:
+        return None
+    placed = dict(zip(fitting[0], given, strict=True))
+    return [placed.get(place) for place in range(len(shapes))]
+
+
 def _say(gradients: list[Any]) -> str:
-    shapes = ", ".join("None" if g is None else str(np.shape(g)) for g in gradients)
+    shapes = ", ".join(
+        str(g.shape) if isinstance(g, np.ndarray) else "None" if g is None else describe(g)
+        for g in gradients
+    )
     return f"{len(gradients)} gradient{'s' if len(gradients) != 1 else ''} ({shapes})"

@@ -1,4 +1,4 @@
-"""What cannot be seen at the point of a check: initial weights, equal entries, axes of length 1.
+"""What cannot be seen at the point of a check: initial weights, equal entries, ids, axes of one.
 
 Some of it is avoided by moving the point; of the rest the caller is told.
 """
@@ -44,6 +44,39 @@ def of_values(target: Target, moving: bool) -> Iterator[str]:
                 f"all entries of {argument.name} are equal: what would go wrong with different "
                 f"ones (an order, a selection, a mask) cannot be seen"
             )
+        yield from _of_repetition(argument)
+    yield from _of_twins(target)
+
+
+def _of_repetition(argument: Argument) -> Iterator[str]:
+    """Yield what equal slices hide, and what different ids do."""
+    x = argument.value
+    if x is None or x.size < 2 or is_constant(x):
+        return
+    if argument.floating:
+        for axis in range(x.ndim):
+            if x.shape[axis] > 1 and np.all(x == np.take(x, [0], axis=axis)):
+                yield (
+                    f"{argument.name} is the same all along axis {axis}: a wrong order, sum or "
+                    f"mean along it cannot be seen"
+                )
+    elif x.dtype.kind in "iu" and np.unique(x).size == x.size:
+        yield (
+            f"no number in {argument.name} occurs twice: if they are ids, a gradient that is not "
+            f"added up where one is repeated (g[ids] += dy) cannot be seen"
+        )
+
+
+def _of_twins(target: Target) -> Iterator[str]:
+    """Yield which arguments are equal to each other."""
+    floating = [a for a in target.arguments if a.floating and a.value.size > 1]
+    for i, one in enumerate(floating):
+        for other in floating[i + 1 :]:
+            if np.array_equal(one.value, other.value) and not is_constant(one.value):
+                yield (
+                    f"{one.name} and {other.name} are equal: gradients that are exchanged, or "
+                    f"taken from the wrong one, cannot be seen"
+                )
 
 
 def of_shapes(target: Target, y_shape: tuple[int, ...]) -> Iterator[str]:

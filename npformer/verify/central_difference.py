@@ -8,8 +8,9 @@ With f+ = f(x + t v), f- = f(x - t v), and D(t) = (f+ - f-) / 2t
     kink         q(t) = |2 A(t) - A(2t)|   with A(t) = (f+ - 2 f(x) + f-) / t
 
 A smooth f has A(t) = t f'' + O(t^3), so q is of third order; where the slope jumps by J at x,
-A(t) = J for every t, and q = J. All three are added up to the bound. If it is large, smaller
-steps are tried, and the estimate with the smallest bound stands.
+A(t) = J for every t, and q = J. All three are added up to the bound. If it is large, other steps
+are tried, larger ones where rounding is to blame, and the smallest bound stands that no smaller
+step contradicts: where a step is far too large, the bound may be anything.
 """
 
 from collections.abc import Sequence
@@ -22,10 +23,12 @@ from .estimate import Estimate
 from .noise import Noise
 from .target import Slot, Target
 
-# Step sizes, relative to the slot's scale; the first balances t^4 against eps / t.
-_STEPS_DOUBLE = (2.0**-10, 2.0**-14, 2.0**-18)
-_STEPS_SINGLE = (2.0**-6, 2.0**-8, 2.0**-10)
+# Step sizes, relative to the slot's scale: the first balances t^4 against eps / t; then those for
+# a function that bends sharply or has a kink nearby, and those for one that is mostly rounding.
+_DOUBLE = 2.0**-10, tuple(2.0**-k for k in range(14, 43, 4)), (2.0**-7, 2.0**-4)
+_SINGLE = 2.0**-6, (2.0**-8, 2.0**-10), (2.0**-4,)
 _GOOD = 1e-9  # no smaller step is tried below this relative bound
+_NOTHING = Estimate(np.nan, np.inf, 0.0, kink=True)
 _KINK = 1e-3  # jump of the slope, relative to the slope, that counts as one
 
 
@@ -48,7 +51,7 @@ class CentralDifference:
         self._y = np.asarray(y)
         self._dy = np.asarray(dy, np.float64)
         self._noise = noise
-        self._steps = _STEPS_SINGLE if noise.single else _STEPS_DOUBLE
+        self._steps = _SINGLE if noise.single or noise.stairs else _DOUBLE
 
     def along(self, slot: Slot, direction: Array) -> Estimate:
         """Differentiate along `direction` in one slot."""
@@ -57,18 +60,31 @@ class CentralDifference:
     def along_all(self, directions: Sequence[tuple[Slot, Array]]) -> Estimate:
         """Differentiate along a direction in several slots at once."""
         length = _common_length(directions)
-        best: Estimate | None = None
-        for step in self._steps:
+        first, smaller, larger = self._steps
+        found: list[tuple[float, Estimate]] = []
+        steps = [first]
+        while steps:
+            step = steps.pop(0)
             try:
                 with np.errstate(all="ignore"):
-                    found, rounding = self._richardson(directions, step * length)
+                    estimate, rounding = self._richardson(directions, step * length)
             except (ValueError, ArithmeticError):  # the step leaves the domain of forward
-                continue
-            if best is None or found.bound < best.bound:
-                best = found
-            if found.bound <= max(_GOOD * found.activity, 2.0 * rounding):
-                break  # good enough, or made worse by smaller steps
-        return best or Estimate(np.nan, np.inf, 0.0, kink=True)
+                estimate, rounding = _NOTHING, 0.0
+            found.append((step, estimate))
+            lost = estimate.bound <= 2.0 * rounding  # in rounding: smaller steps make it worse
+            if estimate.bound <= _GOOD * estimate.activity:
+                return estimate
+            if step == first:
+                steps = list(larger if lost else smaller)
+            elif lost and step < first:
+                break
+        return _best([estimate for _, estimate in sorted(found, key=lambda pair: pair[0])])
+
+    def pushed(self, slot: Slot, direction: Array) -> Array:
+        """Return how each output changes along `direction`, to some digits."""
+        pair, t = [(slot, direction)], self._steps[0] * slot.length
+        with np.errstate(all="ignore"):
+            return np.asarray((self._at(pair, t) - self._at(pair, -t)) / (2.0 * t))
 
     def _richardson(
         self, directions: Sequence[tuple[Slot, Array]], t: float
@@ -99,7 +115,16 @@ class CentralDifference:
             (slot.kind, slot.place): (slot.point + t * direction).astype(slot.point.dtype)
             for slot, direction in directions
         }
-        return np.asarray(self._target.evaluate(changed)[0], np.float64)
+        return np.array(self._target.evaluate(changed)[0], np.float64)
+
+
+def _best(estimates: list[Estimate]) -> Estimate:
+    """Return the smallest bound that no smaller step contradicts; they come smallest first."""
+    held: list[Estimate] = []
+    for one in estimates:
+        if all(abs(one.value - finer.value) <= one.bound + finer.bound for finer in held):
+            held.append(one)
+    return min(held, key=lambda estimate: estimate.bound, default=_NOTHING)
 
 
 def _common_length(directions: Sequence[tuple[Slot, Array]]) -> float:

@@ -10,17 +10,22 @@ from .central_difference import CentralDifference
 from .choice import Choice
 from .comparison import (
     Comparison,
+    bands,
     compare_directions,
     compare_entries,
     find_wrong_entry,
     hear_second_opinion,
+    leave_out_what_does_not_add_up,
 )
+from .complex_step import ComplexStep
 from .conduct import Pass, Watch
 from .diagnosis import Known
 from .draws import as_index, one_hot, signs_and_sizes
 from .estimate import Method
 from .judgement import blank_entry, entry_of
+from .kinks import Kinks
 from .noise import Noise
+from .persistence import persists
 from .probes import Probes
 from .quantities import Quantities
 from .report import Entry, Finding, Probe
@@ -29,6 +34,9 @@ from .target import Slot, Target
 
 _KINKS_LEFT_OUT = 8  # of a big tensor, before it counts as wrong
 _SAMPLE = 63  # entries compared where a direction through a big tensor is wrong
+_DOUBTS = 8  # derivatives that are looked at to tell an error from rounding
+_TRUST = 1e-4  # what a complex step may be off without being found out
+_BLOCK, _BLOCKS = 500, 64  # entries of a float32 tensor that share a direction; at most so many
 
 
 class Check:
@@ -66,45 +74,83 @@ class Check:
         slots = self.target.slots()
         if not np.all(np.isfinite(seen.y)):
             at = as_index(int(np.argmax(~np.isfinite(seen.y))), seen.y.shape)
-            self._undecided(
-                "not finite", f"the output is not finite at {list(at)}; nothing can be compared"
+            given = self.target.not_finite()
+            self.undecided(
+                "not finite",
+                f"the output is not finite at {list(at)}; nothing can be compared"
+                + (f". Neither is {' nor '.join(given)}: give finite numbers" if given else ""),
             )
             return [blank_entry(slot, "inconclusive", "not finite") for slot in slots]
+        if not seen.y.size or not any(slot.point.size for slot in slots):
+            shapes = [f"{slot.name} is {slot.point.shape}" for slot in slots]
+            self.undecided(
+                "vacuous",
+                f"there are no entries to compare: {', '.join(shapes)}, the output "
+                f"{seen.y.shape}; give arrays without an axis of length 0",
+            )
+            return [blank_entry(slot, "inconclusive", "vacuous") for slot in slots]
         if any(finding.family == "not repeatable" for finding in self.findings):
-            self.notes.append("nothing was compared, since forward does not repeat itself")
+            self.notes.append("nothing was compared, since the target does not repeat itself")
             return [blank_entry(slot, "inconclusive") for slot in slots]
-        return self._compare(seen, slots)
+        with np.errstate(all="ignore"):  # away from the point, numbers may overflow
+            return self._compare(seen, slots)
 
-    def _undecided(self, family: str, why: str) -> None:
+    def undecided(self, family: str, why: str) -> None:
+        """Report something that makes a check inconclusive."""
         self.findings.append(Finding(family, "", why, failed=False, undecided=True))
 
     def _compare(self, seen: Pass, slots: list[Slot]) -> list[Entry]:
         noise = Noise(self.target, slots, seen.y, np.asarray(seen.dy), self.rng)
+        self._say_if_imprecise(noise)
+        if noise.lost_digits > 11:
+            self.undecided("precision", "the output is nothing but rounding")
+            return [blank_entry(slot, "inconclusive", "precision") for slot in slots]
         central = CentralDifference(self.target, seen.y, seen.dy, noise)
-        choice = Choice(self.target, seen.dy, central, self.settings.method, noise)
+        kinks = Kinks(self.target, seen.y, noise, self.rng)
+        choice = Choice(self.target, seen.dy, central, self.settings.method, noise, kinks, self.rng)
         results: list[Comparison | Entry] = []
         for slot in slots:
             gradient = seen.gradient(self.target, slot)
-            result = self._misshapen(slot, gradient) or self._compare_slot(
-                slot, np.asarray(gradient), choice, noise
-            )
+            result = self._misshapen(slot, gradient)
+            if result is None:
+                comparing = _OneSlot(self, seen, slot, np.asarray(gradient), choice, kinks, noise)
+                result = comparing.compare()
             results.append(result or blank_entry(slot, "inconclusive", "precision"))
         comparisons = [result for result in results if isinstance(result, Comparison)]
-        known = self._known(seen, comparisons)
+        known = self._known(seen, comparisons, central)
         effect = max((c.effect for c in comparisons if not c.is_zero), default=0.0)
         of_central = self.settings.tolerance_for(central.name, noise.single)
         entries = [
             r if isinstance(r, Entry) else entry_of(r, known, effect, of_central) for r in results
         ]
         if len(comparisons) == len(slots):
-            self._probe(seen, comparisons, choice, noise)
+            self._probe(seen, comparisons, choice, noise, {entry.verdict for entry in entries})
         self._look_for_vacuity(entries, comparisons)
-        self._say_what_directions_hide(comparisons)
+        self._say_what_is_hidden(comparisons, entries)
         self.notes += blind_spots.of_shapes(self.target, seen.y.shape)
         return entries
 
+    def _say_if_imprecise(self, noise: Noise) -> None:
+        lost = noise.lost_digits
+        if lost > 4:
+            self.notes.append(
+                f"the output hangs on the last place of the numbers that go in: {lost} digits are "
+                f"lost, as where a large offset is subtracted"
+            )
+        if noise.stairs:
+            self.undecided(
+                "precision",
+                f"forward rounds its numbers on the way: its output jumps by {noise.stairs:.0e} of "
+                f"itself (float32 by 6e-08), which hides errors of the gradient; compute in float64",
+            )
+
     def _probe(
-        self, seen: Pass, comparisons: list[Comparison], choice: Choice, noise: Noise
+        self,
+        seen: Pass,
+        comparisons: list[Comparison],
+        choice: Choice,
+        noise: Noise,
+        verdicts: set[str],
     ) -> None:
         """Test the gradient as a whole, by the most precise method that all slots share."""
         gradients = [(c.slot, np.asarray(c.gradient, np.float64)) for c in comparisons]
@@ -120,19 +166,49 @@ class Check:
         method = choice.shared({c.method for c in comparisons})
         tolerance = self.settings.tolerance_for(method.name, noise.single)
         self.probes = [probes.adjoint(method, tolerance), *probes.comments()]
+        disagree = {probe.name for probe in self.probes if probe.verdict == "disagrees"}
+        if "adjoint" in disagree and "fail" not in verdicts:
+            self._say_what_adjoint_means()
+        elif (
+            {"Taylor", "symmetry"} <= disagree
+            and verdicts <= {"pass", "zero"}
+            and probes.values_contradict(choice.central)
+        ):
+            self.undecided(
+                "not smooth",
+                "derivatives agree, but Taylor remainder and symmetry do not: there is a kink or "
+                "a jump near the point, or the gradient is wrong where it was not compared",
+            )
 
-    def _known(self, seen: Pass, comparisons: list[Comparison]) -> Known:
+    def _say_what_adjoint_means(self) -> None:
+        if self.mode == "full":
+            self.undecided(
+                "kinks",
+                "all entries agree one by one, but not along a direction through all of them "
+                "(adjoint test): forward has no gradient here, as where three values are tied",
+            )
+        else:
+            message = (
+                "every tensor agrees by itself, but the gradient as a whole is wrong along a "
+                "random direction (adjoint test); mode='full' would find where"
+            )
+            self.findings.append(Finding("adjoint", "", message, failed=True))
+
+    def _known(
+        self, seen: Pass, comparisons: list[Comparison], central: CentralDifference
+    ) -> Known:
         """Gather what wrong gradients are compared with."""
         slots = [comparison.slot for comparison in comparisons]
         arrays = {slot.name: np.asarray(slot.point, np.float64) for slot in slots}
         arrays["y"], arrays["dy"] = np.asarray(seen.y, np.float64), np.asarray(seen.dy)
+        arrays["1 - y"], arrays["1 - y^2"] = 1.0 - arrays["y"], 1.0 - arrays["y"] ** 2
         truths = {c.slot.name: c.truth for c in comparisons if c.truth is not None}
-        return Known(Quantities(self.target, seen.y.shape), truths, arrays)
+        return Known(Quantities(self.target, seen.y.shape), truths, arrays, central.pushed)
 
     def _misshapen(self, slot: Slot, gradient: Any) -> Entry | None:
         """Return the entry of a gradient that cannot be compared, or None if it can be."""
         if gradient is None:
-            return blank_entry(slot, "fail", "missing", "backward gives no gradient for it")
+            return blank_entry(slot, "fail", "missing", self.target.why_missing(slot))
         if not isinstance(gradient, np.ndarray | np.generic | float):
             why = f"its gradient is {describe(gradient)}; expected an array"
             return blank_entry(slot, "fail", "missing", why)
@@ -146,71 +222,19 @@ class Check:
         dtype = getattr(gradient, "dtype", slot.point.dtype)
         if dtype != slot.point.dtype:
             message = f"its gradient is {dtype}; expected its own dtype {slot.point.dtype}"
+            if dtype.kind == "c":
+                return blank_entry(slot, "fail", "dtype", message)
             self.findings.append(Finding("dtype", slot.name, message, failed=True))
         return None
 
-    def _compare_slot(
-        self, slot: Slot, gradient: Array, choice: Choice, noise: Noise
-    ) -> Comparison | None:
-        count = self.settings.directions if self.mode == "fast" else 1
-        directions = [signs_and_sizes(self.rng, slot.point.shape) for _ in range(count)]
-        method, reason, reference = choice.for_slot(slot, directions[0])
-        if reason:
-            self.notes.append(f"{slot.name}: {reason}")
-        if method is None:
-            self._undecided(
-                "precision", f"{slot.name}: the complex step was asked for and cannot be trusted"
-            )
-            return None
-        found = self._compare_by(method, slot, gradient, directions, choice, noise)
-        if method is choice.central:
-            return found
-        known = [] if reference is None else [(directions[0], reference)]
-        if not hear_second_opinion(found, choice.central, known):
-            self.notes.append(
-                f"{slot.name}: complex step and central difference disagree where the error is "
-                f"largest, so central differences are used"
-            )
-            found = self._compare_by(choice.central, slot, gradient, directions, choice, noise)
-        return found
-
-    def _compare_by(
-        self,
-        method: Method,
-        slot: Slot,
-        gradient: Array,
-        directions: list[Array],
-        choice: Choice,
-        noise: Noise,
-    ) -> Comparison:
-        """Compare entries, or directions; where these fail, find entries that are no kinks."""
-        tolerance = self.settings.tolerance_for(method.name, noise.single)
-        if self.mode == "full":
-            return compare_entries(slot, gradient, method, tolerance, noise)
-        smooth, suspect = np.ones(slot.point.shape), 0
-        for _ in range(_KINKS_LEFT_OUT):
-            found = compare_directions(slot, gradient, method, tolerance, noise, directions, smooth)
-            if not np.any(found.failing):
-                return found
-            if slot.point.size <= self.settings.max_entries:
-                entries = compare_entries(slot, gradient, method, tolerance, noise)
-                return entries if np.any(entries.failing) else found
-            suspect = find_wrong_entry(slot, gradient, method, self.rng, smooth)
-            if not choice.central.along(slot, one_hot(slot.point, suspect)).kink:
-                break
-            smooth.flat[suspect] = 0.0
-            directions = [smooth * direction for direction in directions]
-        some = self.rng.choice(slot.point.size, min(_SAMPLE, slot.point.size), replace=False)
-        places = sorted({suspect, *map(int, some)})
-        entries = compare_entries(slot, gradient, method, tolerance, noise, places)
-        return entries if np.any(entries.failing) else found
-
     def _look_for_vacuity(self, entries: list[Entry], comparisons: list[Comparison]) -> None:
         if entries and all(entry.verdict == "zero" for entry in entries):
-            if all(comparison.scale == 0.0 for comparison in comparisons):
-                self._undecided("vacuous", "the output depends on no input and no parameter")
+            if any(comparison.left_out for comparison in comparisons):
+                self.undecided("kinks", "only entries at a kink have a gradient that is not zero")
+            elif all(comparison.scale == 0.0 for comparison in comparisons):
+                self.undecided("vacuous", "the output depends on no input and no parameter")
             else:
-                self._undecided(
+                self.undecided(
                     "vacuous",
                     "all gradients are zero but for rounding: the output is constant here (a sum "
                     "over normalised values?) or too large for its changes to be seen",
@@ -220,8 +244,26 @@ class Check:
         if zero:
             self.notes.append(f"zero but for rounding, as it should be: {', '.join(zero)}")
 
-    def _say_what_directions_hide(self, comparisons: list[Comparison]) -> None:
-        along = [c for c in comparisons if c.places is None and not c.is_zero]
+    def _say_what_is_hidden(self, comparisons: list[Comparison], entries: list[Entry]) -> None:
+        verdicts = {entry.name: entry.verdict for entry in entries}
+        shown = [c for c in comparisons if verdicts[c.slot.name] == "pass"]
+        for c in shown:
+            if c.places is None and c.left_out:
+                self.notes.append(
+                    f"{c.slot.name}: {c.left_out} of {c.slot.point.size} entries lie at a kink; "
+                    f"directions leave them out"
+                )
+            if c.doubts:
+                self.notes.append(
+                    f"{c.slot.name}: {c.doubts} of {c.kink.size} derivatives differ by more than "
+                    f"the tolerance, but are so small beside others that it may be rounding"
+                )
+            if c.resolution > (1e-3 if c.eps > 1e-8 else 1e-6):
+                self.notes.append(
+                    f"{c.slot.name}: an error below {c.resolution:.0e} of the gradient would not "
+                    f"be seen"
+                )
+        along = [c for c in shown if c.places is None]
         if along:
             worst = max(along, key=lambda c: c.detectable)
             self.notes.append(
@@ -229,3 +271,128 @@ class Check:
                 f"missed if it is off by {worst.detectable:.0e} of its tensor's root mean square "
                 f"or more (in {worst.slot.name}; in others by less)"
             )
+
+
+class _OneSlot:
+    """The comparison of one slot, by whatever method and mode suit it."""
+
+    def __init__(
+        self,
+        check: Check,
+        seen: Pass,
+        slot: Slot,
+        gradient: Array,
+        choice: Choice,
+        kinks: Kinks,
+        noise: Noise,
+    ) -> None:
+        self._check = check
+        self._settings, self._rng = check.settings, check.rng
+        self._dy = seen.dy
+        self._slot, self._gradient = slot, gradient
+        self._choice, self._kinks, self._noise = choice, kinks, noise
+
+    def compare(self) -> Comparison | None:
+        """Compare; None if the complex step was asked for and cannot be trusted."""
+        slot, check = self._slot, self._check
+        smooth = self._kinks.of(slot)
+        method, reason, trials, trust = self._choice.for_slot(slot, smooth)
+        if reason:
+            check.notes.append(f"{slot.name}: {reason}")
+        if method is None:
+            check.undecided(
+                "precision", f"{slot.name}: the complex step was asked for and cannot be trusted"
+            )
+            return None
+        if trust > _TRUST and not self._noise.single:
+            check.notes.append(
+                f"{slot.name}: the complex step could be compared with values of forward only to "
+                f"{trust:.0e}, since these are so much larger than their changes"
+            )
+        found = self._by(method, smooth, [direction for direction, _ in trials])
+        central = self._choice.central
+        if method is central or (
+            hear_second_opinion(found, central, trials, self._rng)
+            and (trust <= _TRUST or self._entries_bear_out(found))
+        ):
+            return found
+        check.notes.append(
+            f"{slot.name}: complex step and central difference disagree where the error is "
+            f"largest or the gradient is small, so central differences are used"
+        )
+        return self._by(central, smooth, [])
+
+    def _entries_bear_out(self, found: Comparison) -> bool:
+        """Compare with central differences one by one, where a sum of many hides too much."""
+        some = self._rng.permutation(found.kink.size)[: _SAMPLE + 1]
+        for which in map(int, some[~found.kink[some]]):
+            one = self._choice.central.along(self._slot, found.direction(which))
+            value = float(found.numeric[which])
+            if one.contradicts(value, float(found.terms[which]), 0.0):
+                return False
+        return True
+
+    def _by(self, method: Method, smooth: Array, tried: list[Array]) -> Comparison:
+        """Compare entries, or directions; where these fail, find entries that are no kinks."""
+        if self._check.mode == "full":
+            return self._entries(method, smooth)
+        slot, suspect = self._slot, 0
+        directions = self._directions(smooth, tried)
+        for _ in range(_KINKS_LEFT_OUT):
+            found = compare_directions(*self._what(method, smooth), directions)
+            self._settle(found, method)
+            if not np.any(found.failing):
+                return found
+            if slot.point.size <= self._settings.max_entries:
+                entries = self._entries(method, smooth)
+                return entries if np.any(entries.failing) else found
+            suspect = find_wrong_entry(slot, self._gradient, method, directions[found.worst])
+            if not self._choice.central.along(slot, one_hot(slot.point, suspect)).kink:
+                break
+            smooth.flat[suspect] = 0.0
+            directions = [smooth * direction for direction in directions]
+        some = self._rng.choice(slot.point.size, min(_SAMPLE, slot.point.size), replace=False)
+        entries = self._entries(method, smooth, sorted({suspect, *map(int, some)}))
+        return entries if np.any(entries.failing) else found
+
+    def _entries(
+        self, method: Method, smooth: Array, places: list[int] | None = None
+    ) -> Comparison:
+        found = compare_entries(*self._what(method, smooth), places)
+        self._settle(found, method)
+        if np.any(found.failing):
+            leave_out_what_does_not_add_up(found, method, self._rng)
+        return found
+
+    def _what(
+        self, method: Method, smooth: Array
+    ) -> tuple[Slot, Array, Method, float, Noise, Array]:
+        tolerance = self._settings.tolerance_for(method.name, self._noise.single)
+        return self._slot, self._gradient, method, tolerance, self._noise, smooth
+
+    def _directions(self, smooth: Array, tried: list[Array]) -> list[Array]:
+        """Draw directions through all entries, through the small ones, and through blocks."""
+        shape, count = self._slot.point.shape, self._settings.directions
+        groups = [smooth] * max(count - len(tried), 0)
+        groups += bands(self._gradient, smooth)
+        blocks = min(-(-smooth.size // _BLOCK), _BLOCKS) if self._noise.single else 1
+        if blocks > 1:
+            for places in np.array_split(np.arange(smooth.size), blocks):
+                block = np.zeros(smooth.size)
+                block[places] = smooth.ravel()[places]
+                groups.append(block.reshape(shape))
+        return tried[:count] + [group * signs_and_sizes(self._rng, shape) for group in groups]
+
+    def _settle(self, found: Comparison, method: Method) -> None:
+        """Decide on differences that are too small for their size to tell error from rounding."""
+        doubtful = np.flatnonzero(found.doubtful)
+        found.doubts = doubtful.size
+        if not doubtful.size or not isinstance(method, ComplexStep):
+            return
+        apart = np.abs(found.analytic - found.numeric)[doubtful]
+        some = doubtful[np.argsort(-apart)[:_DOUBTS]]
+        directions = [found.direction(int(which)) for which in some]
+        smooth = found.smooth
+        check = self._check
+        if any(persists(check.target, self._slot, self._dy, method, directions, smooth, self._rng)):
+            found.noise, found.doubts = found.own, 0

@@ -38,7 +38,12 @@ class ComplexStep:
     def __init__(self, target: Target, dy: Any, everything: bool) -> None:
         self._target = target
         self._dy = np.asarray(dy, np.float64)
+        self._everything = everything
         self._lift = np.complex128 if everything else np.float64
+
+    def under(self, dy: Any) -> "ComplexStep":
+        """Return the same method under another cotangent."""
+        return ComplexStep(self._target, dy, self._everything)
 
     def along(self, slot: Slot, direction: Array) -> Estimate:
         """Differentiate along `direction` in one slot."""

@@ -3,17 +3,18 @@
 The analytic gradients are taken here, once, while everything around them is watched.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array
+from ..core.arrays import Array, describe
 from .arguments import Misfit, as_list, count_given
-from .draws import cotangent, moved, signs_and_sizes
+from .draws import as_index, cotangent, moved, signs_and_sizes
 from .report import Finding
-from .snapshot import Snapshot, same_bits, share_memory
+from .snapshot import Snapshot, leaves, same_bits, share_memory
+from .stateful import StatefulLayer
 from .target import Slot, Target
 
 
@@ -53,49 +54,57 @@ class Watch:
     def watch(self) -> Pass:
         """Run everything."""
         target = self._target
-        first = self._output(np.array)
+        constants = _arrays_of(target)
+        earlier = target.evaluate()[0]
+        first = self._output(earlier)
         dy = self._cotangent(first)
         state = Snapshot(target.owner, target.weights.arrays())
         arguments = target.copies()
-        y, saved = target.evaluate_with(arguments)
-        y = np.array(y)
-        self._unchanged(arguments, "forward")
+        output, saved = target.evaluate_with(arguments)
+        y = np.array(output)
+        given = self._unchanged(arguments, target.copies(), "forward")
         self._repeatable(first, y)
+        self._fresh("y", earlier, output)
 
         target.weights.fill_gradients()
         upstream = _hand_out(dy)
         kept = Snapshot(saved, target.weights.arrays())
-        result = target.backpropagate(upstream, saved)
+        returned = target.backpropagate(upstream, saved)
+        result = _copies(returned)
         parameters = target.weights.gradients()
         if not np.array_equal(np.asarray(upstream), np.asarray(dy)):
             self._fail("mutated", "dy", "backward writes to it; work on a copy")
         for path in kept.changes():
             self._fail("mutated", f"saved.{path}" if path else "saved", _SAVED_WRITTEN)
-        self._unchanged(arguments, "backward")
+        self._unchanged(arguments, given, "backward")
         self._weights_unchanged()
-        self._aliased(result, upstream)
+        self._aliased(output, as_list(returned), arguments, upstream)
 
-        target.use_arguments(keywords=self._keywords_are_differentiated(result))
+        fixed = [] if self._options_are_differentiated(result) else target.hold_options_fixed()
         inputs = self._matched(result)
+        self._constant(fixed, constants)
         self._frozen_stay_zero(parameters)
-        if not any(finding.family == "not repeatable" for finding in self.findings):
+        self._backward_repeats(dy, result)
+        if not self._has_failed("not repeatable"):
             self._again(dy, saved, result)
-            self._accumulates(dy, parameters)
-            self._reentrant(dy, result)
+            self._accumulates(dy, returned, parameters)
+            if not self._has_failed("mutated"):
+                self._linear(dy, inputs, parameters)
+            self._reentrant(dy, result)  # last, so that what the other forward keeps is seen
         self._stateless(state)
         return Pass(y, dy, inputs, parameters, self.findings)
 
-    def _output(self, convert: Callable[[Any], Array]) -> Array:
-        y = self._target.evaluate()[0]
+    def _output(self, y: Any) -> Array:
         if isinstance(y, tuple | list) or y is None:
             raise TypeError(
-                f"gradcheck: forward returned a {type(y).__name__} as y; expected one array or "
-                f"scalar, so check one output at a time"
+                f"gradcheck: forward returned {describe(y)} as y; expected one array or scalar, "
+                f"so check one output at a time"
             )
-        array = convert(y)
+        array = np.array(y)
         if array.dtype not in (np.float32, np.float64):
             raise TypeError(
-                f"gradcheck: y is {array.dtype} {array.shape}; expected float32 or float64"
+                f"gradcheck: y is {array.dtype} {array.shape}; expected float32 or float64, so "
+                f"let forward return an output that has a gradient"
             )
         return array
 
@@ -103,18 +112,34 @@ class Watch:
         dy = cotangent(self._rng, y)
         return float(dy) if y.ndim == 0 else dy
 
+    def _pass(self, dy: Any, gradients: Mapping[str, Array] | None = None) -> tuple[Any, Any]:
+        """Run forward and backward once more, and return what backward did."""
+        target = self._target
+        target.weights.fill_gradients(gradients)
+        _, saved = target.evaluate()
+        return target.backpropagate(_hand_out(dy), saved), target.weights.gradients()
+
     def _fail(self, family: str, subject: str, message: str) -> None:
         self.findings.append(Finding(family, subject, message, failed=True))
 
+    def _has_failed(self, family: str) -> bool:
+        return any(finding.family == family for finding in self.findings)
+
     def _habit(self, family: str, subject: str, message: str) -> None:
-        """Something that is forbidden within npformer, and worth a remark elsewhere."""
+        """Add what is forbidden within npformer, and worth a remark elsewhere."""
         self.findings.append(Finding(family, subject, message, failed=self._target.ours))
 
-    def _unchanged(self, arguments: list[Any], who: str) -> None:
-        for about, array in zip(self._target.arguments, arguments, strict=True):
-            if array is not None and not same_bits(array, about.value):
+    def _remark(self, family: str, subject: str, message: str) -> None:
+        self.findings.append(Finding(family, subject, message, failed=False))
+
+    def _unchanged(self, arguments: list[Any], given: list[Any], who: str) -> list[Any]:
+        """Compare arguments with what was given, and return a copy of what they are now."""
+        for about, array, before in zip(self._target.arguments, arguments, given, strict=True):
+            if array is not None and not same_bits(array, before):
                 self._fail("mutated", about.name, f"{who} writes to it; work on a copy")
-                array[...] = about.value
+        for path in self._target.undo_writes():
+            self._fail("mutated", path, f"{who} writes to this option; work on a copy")
+        return [None if array is None else array.copy() for array in arguments]
 
     def _weights_unchanged(self) -> None:
         for weight in self._target.weights.all:
@@ -131,24 +156,40 @@ class Watch:
                 "gradcheck can rewind: Run(rng=...) as run, or a Generator in options",
             )
 
-    def _aliased(self, result: Any, dy: Any) -> None:
-        names = [a.name for a in self._target.arguments]
-        for place, gradient in enumerate(as_list(result)):
-            if share_memory(gradient, dy):
-                name = names[place] if place < len(names) else f"gradient {place}"
-                self._habit(
-                    "aliased",
-                    name,
-                    "its gradient shares memory with dy; who writes to one changes the other, "
-                    "so return a copy",
-                )
+    def _names(self, count: int) -> list[str]:
+        """Name so many gradients that backward returned."""
+        names = [a.name for a in self._target.arguments if a.floating]
+        if count != len(names):
+            names = [a.name for a in self._target.arguments]
+        return [*names, *(f"gradient {place}" for place in range(len(names), count))][:count]
 
-    def _keywords_are_differentiated(self, result: Any) -> bool:
-        floating = sum(
-            a.value is not None and a.value.dtype.kind == "f" for a in self._target.arguments
-        )
-        has_keywords = any(a.keyword for a in self._target.arguments)
-        return has_keywords and count_given(result) == floating
+    def _aliased(self, y: Any, gradients: list[Any], arguments: list[Any], dy: Any) -> None:
+        """Look for results that share memory with what the caller holds, or with each other."""
+        held = [(about.name, a) for about, a in zip(self._target.arguments, arguments, strict=True)]
+        shared = _sharing(y, held)
+        if shared:  # npformer, too, hands x on where there is nothing to do
+            self._remark("aliased", "y", f"it {shared}")
+        held.append(("dy", dy))
+        for name, gradient in zip(self._names(len(gradients)), gradients, strict=True):
+            shared = _sharing(gradient, held)
+            if shared:
+                self._habit("aliased", name, f"its gradient {shared}")
+            held.append((f"the gradient of {name}", gradient))
+
+    def _fresh(self, name: str, first: Any, second: Any) -> None:
+        """Compare what two passes returned."""
+        if share_memory(first, second):
+            what = "forward" if name == "y" else "backward"
+            self._habit(
+                "state",
+                name,
+                f"{what} returns the same memory on every call, so a result is overwritten by "
+                f"the next one; return a new array",
+            )
+
+    def _options_are_differentiated(self, result: Any) -> bool:
+        floating = sum(a.floating for a in self._target.arguments)
+        return count_given(result) == floating
 
     def _matched(self, result: Any) -> list[Any]:
         try:
@@ -157,12 +198,47 @@ class Watch:
             self._fail("missing", "", str(misfit))
             return [None] * sum(a.floating for a in self._target.arguments)
 
+    def _constant(self, fixed: list[str], constants: dict[str, Array]) -> None:
+        """Name the floating-point arrays that nothing is said of."""
+        fixed += [path for path, a in leaves(self._target.options) if _is_floating(a)]
+        if fixed:
+            self._remark(
+                "constant",
+                ", ".join(fixed),
+                "no gradient is returned for this option, so it is not checked; to have it "
+                "checked, pass it as an array of its own and return its gradient",
+            )
+        now = _arrays_of(self._target)
+        known = self._target.weights.arrays()
+        held = [
+            path
+            for path, array in constants.items()
+            if now.get(path) is array and not any(share_memory(array, other) for other in known)
+        ]
+        if held and not self._target.ours:
+            more = f", ... ({len(held)} in all)" if len(held) > _NAMED else ""
+            self._remark(
+                "constant",
+                ", ".join(held[:_NAMED]) + more,
+                "kept on the object and no parameter, so it is not checked; if it is one, yield it "
+                "from named_parameters(), or name it: StatefulLayer(layer, W='dW')",
+            )
+
     def _frozen_stay_zero(self, gradients: dict[str, Any]) -> None:
         for weight in self._target.weights.all:
             if not weight.trainable and np.any(np.asarray(gradients.get(weight.name, 0.0))):
                 self._fail("frozen", weight.name, "it is frozen, yet backward gives it a gradient")
 
-    def _again(self, dy: Any, saved: Any, result: Any) -> None:
+    def _backward_repeats(self, dy: Any, result: list[Any]) -> None:
+        if not _all_close(result, as_list(self._pass(dy)[0])):
+            self._fail(
+                "not repeatable",
+                "",
+                "two equal passes give different gradients: backward does not repeat itself; "
+                "let it draw no random numbers, but use what forward has saved",
+            )
+
+    def _again(self, dy: Any, saved: Any, result: list[Any]) -> None:
         """Run backward a second time on the same saved state."""
         try:
             second = self._target.backpropagate(_hand_out(dy), saved)
@@ -171,7 +247,7 @@ class Watch:
                 "state", "", f"backward cannot be run twice on one saved ({type(error).__name__})"
             )
             return
-        if not _all_close(as_list(result), as_list(second)):
+        if not _all_close(result, as_list(second)):
             self._fail(
                 "mutated",
                 "saved",
@@ -179,20 +255,18 @@ class Watch:
                 "first needs is consumed or changed by it",
             )
 
-    def _accumulates(self, dy: Any, gradients: dict[str, Any]) -> None:
+    def _accumulates(self, dy: Any, returned: Any, gradients: dict[str, Any]) -> None:
         """Fill the gradients before a pass: afterwards they have to have grown by the gradient."""
-        target = self._target
+        trainable = {weight.name for weight in self._target.weights.all if weight.trainable}
         filled = {
             name: _fill(self._rng, gradient)
             for name, gradient in gradients.items()
-            if isinstance(gradient, np.ndarray)
+            if isinstance(gradient, np.ndarray) and name in trainable
         }
-        trainable = {weight.name for weight in target.weights.all if weight.trainable}
-        filled = {name: value for name, value in filled.items() if name in trainable}
-        target.weights.fill_gradients(filled)
-        _, saved = target.evaluate()
-        target.backpropagate(_hand_out(dy), saved)
-        after = target.weights.gradients()
+        second, after = self._pass(dy, filled)
+        first, second = as_list(returned), as_list(second)
+        for name, *pair in zip(self._names(len(first)), first, second, strict=False):
+            self._fresh(name, *pair)
         for name, before in filled.items():
             grown = after.get(name)
             if not isinstance(grown, np.ndarray) or grown.shape != before.shape:
@@ -212,7 +286,7 @@ class Watch:
                     "its gradient does not grow by the same amount whatever it was before",
                 )
 
-    def _reentrant(self, dy: Any, result: Any) -> None:
+    def _reentrant(self, dy: Any, result: list[Any]) -> None:
         """Run another forward between a forward and its backward."""
         target = self._target
         _, saved = target.evaluate()
@@ -229,13 +303,31 @@ class Watch:
         except Exception:  # the other point need not be a valid one
             return
         second = target.backpropagate(_hand_out(dy), saved)
-        if not _all_close(as_list(result), as_list(second)):
+        if not _all_close(result, as_list(second)):
             self._habit(
                 "state",
                 "",
                 "another forward between forward and backward changes the gradients: state of "
                 "the pass is kept outside of saved",
             )
+
+    def _linear(self, dy: Any, inputs: list[Any], parameters: dict[str, Any]) -> None:
+        """Multiply dy: the gradients have to be multiplied by the same number."""
+        floating = [a.name for a in self._target.arguments if a.floating]
+        sizes = [np.max(np.abs(g), initial=0.0) for g in _finite([*inputs, *parameters.values()])]
+        scale = float(max(sizes, default=0.0))
+        wrong: dict[str, str] = {}
+        for factor in _FACTORS:
+            with np.errstate(all="ignore"):
+                result, of_parameters = self._pass(factor * dy)
+            both = [(name, g, of_parameters[name]) for name, g in parameters.items()]
+            if not self._has_failed("missing"):
+                both += zip(floating, inputs, self._target.matched(result), strict=True)
+            for name, once, many in both:
+                if _finite([once]) and not _close(many, factor * once, abs(factor) * scale):
+                    wrong.setdefault(name, _nonlinearity(factor, once, many))
+        for name, why in wrong.items():
+            self._fail("not linear", name, why)
 
     def _stateless(self, state: Snapshot) -> None:
         if self._target.owner is None:
@@ -244,13 +336,55 @@ class Watch:
         if changed:
             self._habit(
                 "state",
-                ", ".join(changed[:3]),
+                ", ".join(changed[:_NAMED]),
                 "kept on the object by a pass; such a layer cannot be used twice in one pass "
                 "or by two threads, so return it in saved",
             )
 
 
 _SAVED_WRITTEN = "backward writes to it; a second backward would see the change"
+_NAMED = 3  # of several arrays or attributes, in a finding
+_FACTORS = (2.0**20, -(2.0**20))  # for dy: exact, and far beyond any limit on either side
+
+
+def _nonlinearity(factor: float, before: Array, after: Any) -> str:
+    due, found = factor * before, np.broadcast_to(after, before.shape)
+    at = as_index(int(np.argmax(np.abs(found - due))), due.shape)
+    return (
+        f"its gradient is not linear in dy: {factor:g} times dy gives {found[at]:.4g} at "
+        f"{list(at)}, where {due[at]:.4g} is due; multiply by dy once, and let nothing in "
+        f"backward depend on its size or sign (no limit, no normalisation)"
+    )
+
+
+def _sharing(result: Any, held: list[tuple[str, Any]]) -> str:
+    shared = [name for name, array in held if share_memory(result, array)]
+    if not shared:
+        return ""
+    return (
+        f"shares memory with {' and '.join(shared)}; who writes to one changes the other, so "
+        f"return a copy"
+    )
+
+
+def _arrays_of(target: Target) -> dict[str, Array]:
+    """Return the floating-point arrays that the object of a target holds, by their paths."""
+    bound_to = getattr(target.forward, "__self__", None)
+    holder = bound_to if target.owner is None else target.owner
+    holder = holder.layer if isinstance(holder, StatefulLayer) else holder
+    return {path: item for path, item in leaves(holder) if _is_floating(item)}
+
+
+def _is_floating(item: Any) -> bool:
+    return isinstance(item, np.ndarray) and item.dtype.kind == "f"
+
+
+def _finite(gradients: list[Any]) -> list[Array]:
+    return [g for g in gradients if _is_floating(g) and np.all(np.isfinite(g))]
+
+
+def _copies(result: Any) -> list[Any]:
+    return [g.copy() if isinstance(g, np.ndarray) else g for g in as_list(result)]
 
 
 def _hand_out(dy: Any) -> Any:
@@ -266,6 +400,8 @@ def _fill(rng: np.random.Generator, gradient: Array) -> Array:
 
 def _close(a: Any, b: Any, scale: float = 0.0) -> bool:
     """Say whether two arrays are equal but for the order in which sums are taken."""
+    if not all(isinstance(item, np.ndarray | np.generic | float) for item in (a, b)):
+        return type(a) is type(b)
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or a.dtype.kind != "f" or b.dtype.kind != "f":
         return a.shape == b.shape and bool(np.all(a == b))
@@ -276,7 +412,4 @@ def _close(a: Any, b: Any, scale: float = 0.0) -> bool:
 
 
 def _all_close(first: list[Any], second: list[Any]) -> bool:
-    return len(first) == len(second) and all(
-        (a is None and b is None) or (a is not None and b is not None and _close(a, b))
-        for a, b in zip(first, second, strict=True)
-    )
+    return len(first) == len(second) and all(map(_close, first, second))

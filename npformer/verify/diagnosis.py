@@ -13,7 +13,8 @@ from ..core.arrays import Array
 from .comparison import Comparison
 from .draws import as_index
 from .quantities import Quantities
-from .relations import close, factor_between, parallel_along, permutations, scaled_along
+from .relations import close, factor_between, parallel_along, permutations, scaled_alike
+from .target import Slot
 
 Diagnosis = tuple[str, str]
 
@@ -29,11 +30,14 @@ class Known:
         The numeric gradients of all tensors that were compared in full.
     arrays : mapping of str to ndarray
         Values by name: inputs, parameters, y and dy.
+    pushed : callable
+        Returns how the output changes along a direction in a slot.
     """
 
     quantities: Quantities
     truths: Mapping[str, Array]
     arrays: Mapping[str, Array]
+    pushed: Callable[[Slot, Array], Array]
 
 
 def diagnose(found: Comparison, known: Known) -> Diagnosis:
@@ -49,11 +53,15 @@ def diagnose(found: Comparison, known: Known) -> Diagnosis:
     family, sentence : str
     """
     case = _Case(found, known)
-    tests: list[Callable[[_Case], Diagnosis | None]] = [_not_finite, _zero, _factor, _one_index]
-    if case.whole:
-        tests += [_permuted, _exchanged, _reduced, _mask, _one_slice, _scaled_by_array]
-        tests += [_varying_factor, _missing_term]
+    tests: list[Callable[[_Case], Diagnosis | None]] = [_not_finite, _zero, _not_zero, _factor]
     tests += [_single_precision]
+    if case.whole:
+        tests += [_mask]
+    if found.places is not None:
+        tests += [_few_entries, _permuted]
+    if case.whole:
+        tests += [_exchanged, _reduced, _pushed_forward, _one_slice, _added_constant]
+        tests += [_scaled_by_array, _varying_factor, _passed_on, _missing_term]
     for test in tests:
         diagnosis = test(case)
         if diagnosis is not None:
@@ -79,7 +87,20 @@ class _Case:
         self.n = numeric.reshape(shape) if self.whole else numeric
         self.failing = found.failing.reshape(shape) if self.whole else found.failing
         self.rest = self.a - self.n
+        noise = np.broadcast_to(np.asarray(found.noise), compared.shape)
+        self.noise = noise.reshape(shape) if self.whole else noise
         self.precision = 1e-3 if found.tolerance >= 1e-5 else 1e-6
+
+    def fills_a_slice(self) -> bool:
+        """Say whether the failing entries are a whole row, column or the like."""
+        if not self.whole or int(np.sum(self.failing)) < 2:
+            return False
+        for axis in range(self.failing.ndim):
+            others = tuple(i for i in range(self.failing.ndim) if i != axis)
+            wrong = np.any(self.failing, axis=others)
+            if np.array_equal(wrong, np.all(self.failing, axis=others)) and others:
+                return True
+        return False
 
     def explained_by(self, prediction: Array) -> bool:
         """Say whether `prediction` is the analytic gradient, far closer than the true one is."""
@@ -96,10 +117,17 @@ def _not_finite(case: _Case) -> Diagnosis | None:
 
 
 def _zero(case: _Case) -> Diagnosis | None:
-    if np.any(np.abs(case.a) > case.found.noise):
+    if np.any(np.abs(case.a) > case.noise):
         return None
     how = "zero but for rounding" if np.any(case.a) else "exactly zero"
     return "zero", f"backward gives {how}: its gradient is forgotten or written elsewhere"
+
+
+def _not_zero(case: _Case) -> Diagnosis | None:
+    largest = float(np.max(np.abs(case.a)))
+    if np.any(np.abs(case.n) > np.minimum(case.noise, 1e-9 * largest)):
+        return None
+    return "not zero", "it should be zero: the output does not depend on it here"
 
 
 def _factor(case: _Case) -> Diagnosis | None:
@@ -108,29 +136,72 @@ def _factor(case: _Case) -> Diagnosis | None:
         return None
     if abs(factor + 1) <= case.precision:
         return "sign", "the sign is wrong: it is the negative of the true gradient"
+    dy = case.known.arrays["dy"]
+    if dy.ndim == 0 and abs(factor * float(dy) - 1) <= case.precision:
+        return "missing factor", f"multiplied by dy = {float(dy):.4g} it would be right: dy is lost"
+    if abs(factor - 1) < 1e-3:
+        return "factor", f"it is 1 {factor - 1:+.3g} times the true gradient"
     sign = "-" if factor < 0 else ""
     what = case.known.quantities.explain(abs(factor), case.precision)
     equals = f", which equals {sign}{what}" if what else ""
     return "factor", f"it is {factor:.7g} times the true gradient{equals}"
 
 
-def _one_index(case: _Case) -> Diagnosis | None:
-    if int(np.sum(case.failing)) != 1 or case.failing.size == 1:
+def _few_entries(case: _Case) -> Diagnosis | None:
+    found, wrong = case.found, np.flatnonzero(case.found.failing)
+    assert found.places is not None
+    if not 0 < wrong.size <= 3 or case.failing.size < 4 * wrong.size - 2 or case.fills_a_slice():
         return None
-    found = case.found
-    assert found.places is not None or not case.whole
-    at = int(np.argmax(found.failing))
-    place = at if found.places is None else int(found.places[at])
-    index = list(as_index(place, found.slot.point.shape))
-    off = (found.analytic[at] - found.numeric[at]) / (found.numeric[at] or np.inf)
-    return "one index", f"only the entry at {index} is wrong (by {off:+.2g} of itself)"
+    shape = found.slot.point.shape
+    indices = [str(list(as_index(int(found.places[at]), shape))) for at in wrong]
+    off = (found.analytic - found.numeric)[wrong] / np.where(
+        found.numeric[wrong] == 0, np.inf, found.numeric[wrong]
+    )
+    if wrong.size == 1:
+        only = "only the entry" if case.whole else f"of {case.failing.size} sampled, the entry"
+        return "one index", f"{only} at {indices[0]} is wrong (by {off[0]:+.2g} of itself)"
+    only = "only the entries" if case.whole else f"of {case.failing.size} sampled, the entries"
+    by = ", ".join(f"{x:+.2g}" for x in off)
+    return "few entries", f"{only} at {' and '.join(indices)} are wrong (by {by} of themselves)"
 
 
 def _permuted(case: _Case) -> Diagnosis | None:
+    if not case.whole:
+        return _permuted_sample(case)
     for family, what, permuted in permutations(case.n):
         for sign, negative in ((1.0, ""), (-1.0, "the negative of ")):
             if case.explained_by(sign * permuted):
                 return family, f"it is {negative}the true gradient {what}"
+    return None
+
+
+def _permuted_sample(case: _Case) -> Diagnosis | None:
+    """Undo each rearrangement on the whole gradient, and look at the entries that are known."""
+    for family, what, permuted in permutations(np.asarray(case.found.gradient, np.float64)):
+        if close(permuted.flat[case.found.places], case.n, case.precision):
+            return family, f"it would be right {what}"
+    return None
+
+
+def _pushed_forward(case: _Case) -> Diagnosis | None:
+    dy = case.known.arrays["dy"]
+    if dy.shape != case.a.shape or not dy.ndim:
+        return None
+    if not case.explained_by(case.known.pushed(case.found.slot, dy)):
+        return None
+    return "transposed", (
+        "it is the derivative of forward applied to dy, where the transposed one is due: a matrix "
+        "is not transposed, or a cumulative sum not reversed"
+    )
+
+
+def _passed_on(case: _Case) -> Diagnosis | None:
+    for name, array in case.known.arrays.items():
+        if array.ndim and array.shape == case.a.shape:
+            factor = factor_between(case.a, array)
+            if close(case.a, array, case.precision) or factor is not None:
+                times = "" if factor is None else f"{factor:.6g} times "
+                return "missing term", f"it is {times}{name}, handed on: all else is missing"
     return None
 
 
@@ -157,8 +228,12 @@ def _reduced(case: _Case) -> Diagnosis | None:
 
 def _mask(case: _Case) -> Diagnosis | None:
     """Zero where it should not be, or the other way round, and right elsewhere."""
-    absent, due = case.a == 0, np.abs(case.n) > case.found.noise
-    if np.any(case.failing & due & ~absent) or not np.any(due & ~case.failing):
+    absent, due = case.a == 0, np.abs(case.n) > case.noise
+    if (
+        int(np.sum(case.failing)) < 2
+        or np.any(case.failing & due & ~absent)
+        or not np.any(due & ~case.failing)
+    ):
         return None
     for axis in range(case.failing.ndim):  # whole slices are better called so
         others = tuple(i for i in range(case.failing.ndim) if i != axis)
@@ -172,7 +247,7 @@ def _mask(case: _Case) -> Diagnosis | None:
 
 
 def _one_slice(case: _Case) -> Diagnosis | None:
-    relevant = case.failing | (np.abs(case.n) > case.found.noise)
+    relevant = case.failing | (np.abs(case.n) > case.noise)
     if np.all(case.failing[relevant]):
         return None
     for axis in range(case.failing.ndim):
@@ -184,6 +259,13 @@ def _one_slice(case: _Case) -> Diagnosis | None:
             more = ", ..." if np.sum(wrong) > 5 else ""
             return "one slice", f"it is wrong only at {where}{more} of axis {axis}"
     return None
+
+
+def _added_constant(case: _Case) -> Diagnosis | None:
+    typical = float(np.mean(case.rest))
+    if case.rest.size < 3 or not close(case.rest, np.full(case.rest.shape, typical), 1e-4):
+        return None
+    return "added constant", f"a constant is added to it: {typical:+.4g} at every entry"
 
 
 def _scaled_by_array(case: _Case) -> Diagnosis | None:
@@ -200,10 +282,12 @@ def _scaled_by_array(case: _Case) -> Diagnosis | None:
 
 def _varying_factor(case: _Case) -> Diagnosis | None:
     for axis in range(case.a.ndim):
-        scaled = scaled_along(axis, case.a, case.n)
-        if scaled is not None and case.explained_by(scaled):
-            why = f"it is the true gradient times a factor that varies along axis {axis} alone"
-            return "missing factor", why
+        others = tuple(i for i in range(case.a.ndim) if i != axis)
+        for axes, how in ((others, "varies along axis"), ((axis,), "is constant along axis")):
+            scaled = scaled_alike(axes, case.a, case.n) if axes else None
+            if scaled is not None and case.explained_by(scaled):
+                why = f"it is the true gradient times a factor that {how} {axis} alone"
+                return "missing factor", why
     return None
 
 
@@ -235,31 +319,39 @@ def _profiles(case: _Case, axis: int) -> Iterator[tuple[str, Array]]:
 
 
 def _single_precision(case: _Case) -> Diagnosis | None:
-    if case.found.tolerance >= 1e-5 or case.found.gradient.dtype != np.float64:
+    if case.found.tolerance >= 1e-5:
         return None
     size = float(np.linalg.norm(case.n)) or 1.0
     off = float(np.linalg.norm(case.a - case.n)) / size
+    if off >= 1e-5:
+        return None
+    if case.found.gradient.dtype != np.float64:
+        return "precision", "it has the digits of float32"
     rounded = np.asarray(case.a, np.float64).astype(np.float32).astype(np.float64)
-    if off < 1e-5 and np.array_equal(rounded, case.a):
+    if np.array_equal(rounded, case.a):
         return "precision", "its values are float32 numbers: a part of backward is in float32"
-    if 1e-10 < off < 1e-5 and int(np.sum(case.failing)) > 1:
+    if off > 1e-10 and 2 * int(np.sum(case.failing)) > case.failing.size and not _related(case):
         return "precision", f"it is off by {off:.1g}, as after a computation in float32"
     return None
 
 
+def _related(case: _Case) -> bool:
+    """Say whether a small difference has a pattern, so that it is no rounding."""
+    return bool(case.whole and (_added_constant(case) or _missing_term(case)))
+
+
 def _unrelated(case: _Case) -> Diagnosis:
-    wrong = int(np.sum(case.failing))
+    wrong, size = int(np.sum(case.failing)), case.failing.size
+    if case.found.places is None:
+        return "unrelated", f"it is wrong along {wrong} of {size} random directions"
+    some = "" if case.whole else f" (sampled from {case.found.slot.point.size})"
     lengths = float(np.linalg.norm(case.a)) * float(np.linalg.norm(case.n))
-    if case.failing.size < 3 or lengths == 0.0:
-        return "unrelated", f"{wrong} of {case.failing.size} entries are wrong"
+    if size < 3 or lengths == 0.0:
+        return "unrelated", f"{wrong} of {size} entries{some} are wrong"
     cosine = float(np.sum(case.a * case.n)) / lengths
-    if cosine > 0.5:
-        family, hint = "missing term", "points roughly the right way: a term is missing or wrong"
-    else:
-        family, hint = "unrelated", "has no simple relation to the true gradient"
-    return (
-        family,
-        f"{wrong} of {case.failing.size} entries are wrong; it {hint} (cosine {cosine:.3f})",
+    return "unrelated", (
+        f"{wrong} of {size} entries{some} are wrong, and no simple relation to the true gradient "
+        f"is known (cosine {cosine:.3f})"
     )
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..core.arrays import Array
 
+_OFFSET = 1e-4  # of an array's size: if its entries differ by less, they share an offset
+
 
 def signs_and_sizes(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Draw entries of random sign, and of a size between 1/2 and 3/2."""
@@ -26,14 +28,19 @@ def cotangent(rng: np.random.Generator, y: Array) -> Array:
 
 
 def length_scale(x: Array) -> float:
-    """Return the root mean square of `x`, by which steps are measured; 1 if it is all zeros."""
+    """Return the length by which steps are measured: the root mean square of `x`.
+
+    That is 1 if all are zeros. Entries that hardly differ beside a large offset are measured by
+    their differences, for there the offset may well be subtracted.
+    """
     if x.size == 0:
         return 1.0
     largest = float(np.max(np.abs(x)))
     if largest == 0.0 or not math.isfinite(largest):
         return 1.0
     scaled = np.asarray(x, np.float64) / largest  # squares of tiny entries would underflow
-    return largest * math.sqrt(float(np.mean(scaled * scaled)))
+    size, spread = math.sqrt(float(np.mean(scaled * scaled))), float(np.std(scaled))
+    return largest * (spread if 1e-12 < spread < _OFFSET * size else size)
 
 
 def moved(rng: np.random.Generator, x: Array) -> Array:

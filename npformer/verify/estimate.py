@@ -1,5 +1,6 @@
 """What a numeric method says of one directional derivative, and how sure it is."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -25,8 +26,13 @@ class Estimate(NamedTuple):
         noise : float
             What rounding alone may make of a derivative that is zero.
         """
-        allowed = 10.0 * self.bound + 1e-9 * max(activity, self.activity) + noise
+        allowed = 2.0 * self.bound + 1e-9 * max(activity, self.activity) + noise
         return not self.kink and not abs(self.value - value) <= allowed
+
+    def resolution(self, activity: float, noise: float) -> float:
+        """Return the smallest error of another method that this one sees, relative to its terms."""
+        size = max(activity, self.activity)
+        return (2.0 * self.bound + noise) / size if size and not self.kink else math.inf
 
 
 class Method(Protocol):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.arrays import describe
 from .check import Check
-from .report import Entry, Finding, GradientReport, Probe
+from .report import Entry, Finding, GradientReport
 from .settings import Settings
 from .target import Target
 
@@ -47,9 +47,10 @@ def gradcheck(
     run : Run, optional
         Passed to forward, and to backward if that takes it, only when given. Its generator is
         rewound before every evaluation, so that dropout drops the same entries each time.
-    parameters : object, optional
+    parameters : object or mapping, optional
         Something with ``named_parameters()``, if it is not `target` itself: to check the loss
-        of a model, ``gradcheck((model.loss, backward), ids, parameters=model)``.
+        of a model, ``gradcheck((model.loss, backward), ids, parameters=model)``. Or a dict of
+        names and objects with `value` and `grad`.
     method : {"auto", "complex", "central"}, optional
         Complex step (exact, but forward has to be analytic), or central differences (with an
         estimate of their own error). ``"auto"`` takes the first where it can be trusted.
@@ -71,7 +72,7 @@ def gradcheck(
 
     Returns
     -------
-    GradientReport, Probe
+    GradientReport
         Its `ok` says whether all is well, ``str(report)`` is a table, and `assert_ok` raises.
 
     Raises
@@ -92,7 +93,10 @@ def gradcheck(
     """
     settings = Settings(method, mode, tolerance, directions, max_entries, seed, move)
     if options is not None and not isinstance(options, Mapping):
-        raise TypeError(f"gradcheck: options is {describe(options)}; expected a mapping")
+        raise TypeError(
+            f"gradcheck: options is {describe(options)}; expected a dict of forward's keyword "
+            f"arguments, such as {{'mask': mask}}"
+        )
     view = Target(target, inputs, options or {}, run, parameters)
     if not view.slots():
         raise TypeError(
@@ -107,23 +111,21 @@ def gradcheck(
         view.restore()
     return GradientReport(
         target=view.name,
-        verdict=_verdict(entries, check.findings, check.probes),
+        verdict=_verdict(entries, check.findings),
         entries=tuple(entries),
         findings=tuple(check.findings),
         probes=tuple(check.probes),
         notes=tuple(check.notes),
         mode=check.mode,
-        seed=seed,
+        seed=settings.seed,
         evaluations=view.evaluations,
         seconds=time.perf_counter() - start,
     )
 
 
-def _verdict(entries: list[Entry], findings: list[Finding], probes: list[Probe]) -> str:
+def _verdict(entries: list[Entry], findings: list[Finding]) -> str:
     verdicts = {entry.verdict for entry in entries}
     if "fail" in verdicts or any(finding.failed for finding in findings):
-        return "fail"
-    if any(probe.name == "adjoint" and probe.verdict == "disagrees" for probe in probes):
         return "fail"
     if "inconclusive" in verdicts or any(finding.undecided for finding in findings):
         return "inconclusive"

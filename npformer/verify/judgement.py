@@ -13,6 +13,7 @@ from .report import Entry, Reading
 from .target import Slot
 
 _TOO_COARSE = 0.05  # a relative error below which nothing would be seen: too little precision
+_TOO_COARSE_ENTRY = 0.1  # the same of a single entry, where directions go through many
 
 
 def entry_of(found: Comparison, known: Known, effect: float, second_tolerance: float) -> Entry:
@@ -38,7 +39,7 @@ def entry_of(found: Comparison, known: Known, effect: float, second_tolerance: f
         method=found.method,
         tolerance=found.tolerance,
         checked=compared,
-        skipped=int(np.sum(found.kink)),
+        skipped=found.left_out,
         family=family,
         diagnosis=why,
     )
@@ -50,7 +51,7 @@ def entry_of(found: Comparison, known: Known, effect: float, second_tolerance: f
     first, second = Reading(numeric, float(found.bound[worst]), error), None
     if found.second is not None:
         value, bound = found.second.value, found.second.bound
-        floor = (found.noise + bound) / second_tolerance
+        floor = (float(found.allowed[worst] - found.bound[worst]) + bound) / second_tolerance
         error = 0.0 if verdict == "zero" else float(relative_error(analytic, value, floor))
         second = Reading(value, bound, error)
     exact = found.method == ComplexStep.name
@@ -84,10 +85,12 @@ def _judge(found: Comparison, known: Known, effect: float) -> tuple[str, str, st
     """Return verdict, family and diagnosis."""
     if np.any(found.failing):
         return ("fail", *diagnose(found, known))
-    skipped = int(np.sum(found.kink))
-    if 2 * skipped > found.kink.size:
-        what = "directions cross" if found.places is None else "entries lie at"
-        why = f"{skipped} of {found.kink.size} {what} a kink and have no derivative"
+    size = found.slot.point.size if found.places is None else found.kink.size
+    if 2 * found.left_out > size:
+        why = f"{found.left_out} of {size} entries lie at a kink and have no derivative"
+        return "inconclusive", "kinks", why
+    if 2 * int(np.sum(found.kink)) > found.kink.size:
+        why = f"{int(np.sum(found.kink))} of {found.kink.size} directions cross a kink"
         return "inconclusive", "kinks", why
     if found.is_zero:
         if not effect or found.blur <= _TOO_COARSE * effect:
@@ -95,5 +98,17 @@ def _judge(found: Comparison, known: Known, effect: float) -> tuple[str, str, st
         return "inconclusive", "precision", "it may be zero, or too small to be seen"
     if found.resolution > _TOO_COARSE:
         why = f"an error below {found.resolution:.0%} of the gradient would not be seen"
+        return "inconclusive", "precision", why
+    if 2 * found.doubts > found.kink.size:
+        why = (
+            f"{found.doubts} of {found.kink.size} derivatives differ, and are so small beside "
+            f"others that it may be rounding"
+        )
+        return "inconclusive", "precision", why
+    if found.places is None and found.detectable > _TOO_COARSE_ENTRY:
+        why = (
+            f"a single wrong entry would be missed unless it is off by {found.detectable:.0e} of "
+            f"the root mean square; check fewer entries, or in float64"
+        )
         return "inconclusive", "precision", why
     return "pass", "", ""

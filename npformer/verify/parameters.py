@@ -7,7 +7,7 @@ to be of no use there.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,25 +61,33 @@ class Weight:
 
 
 class Weights:
-    """All parameters of a target, each once.
+    """All parameters of a target; of several names of one object, the first counts.
 
     Parameters
     ----------
     source : object or None
-        Something with ``named_parameters()``; without it there are no parameters.
+        Something with ``named_parameters()``, or a mapping of names; None for no parameters.
+
+    Raises
+    ------
+    TypeError
+        If it is neither, or does not yield pairs of a name and a parameter.
     """
 
     def __init__(self, source: Any) -> None:
-        self._source = source if hasattr(source, "named_parameters") else None
+        self._source = source
         self.all = [Weight(name, parameter) for name, parameter in self._named()]
 
     def _named(self) -> list[tuple[str, Any]]:
         """Ask for the parameters; each object is taken once, under its first name."""
-        if self._source is None:
-            return []
         named: dict[int, tuple[str, Any]] = {}
-        for name, parameter in self._source.named_parameters():
-            named.setdefault(id(parameter), (name, parameter))
+        for item in _asked(self._source):
+            if not isinstance(item, tuple) or len(item) != 2:
+                raise TypeError(
+                    f"gradcheck: named_parameters() yields {describe(item)}; expected pairs of a "
+                    f"name and an object with value and grad: yield 'w', self.w"
+                )
+            named.setdefault(id(item[1]), item)
         return list(named.values())
 
     def fill_gradients(self, values: Mapping[str, Array] | None = None) -> None:
@@ -103,6 +111,7 @@ class Weights:
         """Return the live arrays of values and gradients."""
         named = self._named()
         found = [p.value for _, p in named] + [p.grad for _, p in named]
+        found += [getattr(p, "own_grad", None) for _, p in named]
         return [array for array in found if isinstance(array, np.ndarray)]
 
     def move_to(self, points: Mapping[str, Array]) -> None:
@@ -136,3 +145,25 @@ class Weights:
         now = dict(self._named())
         for weight in self.all:
             weight.restore(now.get(weight.name))
+
+
+def _asked(source: Any) -> Iterable[Any]:
+    """Return the pairs of names and parameters that a source has."""
+    if source is None:
+        return []
+    if isinstance(source, Mapping):
+        return source.items()
+    method = getattr(source, "named_parameters", None)
+    if isinstance(source, type) or not callable(method):
+        what = f"the class {source.__name__}" if isinstance(source, type) else describe(source)
+        raise TypeError(f"gradcheck: parameters are to come from {what}; {_EXPECTED}")
+    named = method()
+    if not isinstance(named, Iterable):
+        raise TypeError(f"gradcheck: named_parameters() returned {describe(named)}; {_EXPECTED}")
+    return named.items() if isinstance(named, Mapping) else named
+
+
+_EXPECTED = (
+    "expected an object whose method named_parameters() yields pairs of a name and an object with "
+    "value and grad, or a dict of these: parameters={'w': w}"
+)

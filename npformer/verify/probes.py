@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core.arrays import Array
+from .comparison import relative_error
 from .draws import signs_and_sizes
 from .estimate import Method
 from .noise import Noise
@@ -72,13 +73,23 @@ class Probes:
         estimate = method.along_all(direction)
         analytic = _inner([gradient for _, gradient in self._gradients], direction)
         allowed = estimate.bound + self._noise.of_slope(estimate.activity)
-        size = abs(analytic) + abs(estimate.value) + allowed / tolerance
-        error = abs(analytic - estimate.value) / size if size else 0.0
+        error = float(relative_error(analytic, estimate.value, allowed / tolerance))
         verdict = "agrees" if error <= tolerance else "disagrees"
         if estimate.kink or not any(np.any(smooth) for smooth in self._smooth):
             verdict = "not applicable"
+        if not math.isfinite(analytic) or not math.isfinite(allowed):
+            about = "the numbers are too large to be added up"
+            return Probe("adjoint", "not applicable", math.nan, about)
         about = f"<J v, dy> and <v, J^T dy> differ by {error:.1e} ({method.name})"
         return Probe("adjoint", verdict, error, about)
+
+    def values_contradict(self, central: Method) -> bool:
+        """Say whether values of forward close to the point, and no kink, refute the gradient."""
+        direction = self._direction()
+        found = central.along_all(direction)
+        analytic = _inner([gradient for _, gradient in self._gradients], direction)
+        clear = not found.kink and found.bound <= 1e-3 * found.activity
+        return clear and abs(analytic - found.value) > found.bound + 1e-6 * found.activity
 
     def comments(self) -> list[Probe]:
         """Run the tests that comment, unless they leave the domain of the target."""

@@ -37,7 +37,7 @@ class Quantities:
     def _add(self, value: float, label: str) -> None:
         whole = float(value).is_integer()
         labels = (self._labels if whole else self._fractions).setdefault(float(value), [])
-        if label not in labels and len(labels) < 4:
+        if label not in labels and len(labels) < 3:
             labels.append(label)
 
     def explain(self, factor: float, precision: float) -> str:
@@ -48,7 +48,7 @@ class Quantities:
         return ""
 
     def _candidates(self) -> Iterator[tuple[float, str]]:
-        whole = {v: " or ".join(labels) for v, labels in self._labels.items() if v > 1}
+        whole = {v: _either(labels) for v, labels in self._labels.items() if v > 1}
         for value, text in whole.items():
             yield value, text
             yield 1.0 / value, f"1 / {_group(text)}"
@@ -58,6 +58,8 @@ class Quantities:
         for value, text in whole.items():
             yield value / (value - 1), f"n / (n - 1) with n = {text}"
             yield (value - 1) / value, f"(n - 1) / n with n = {text}"
+            yield math.sqrt(value / (value - 1)), f"sqrt(n / (n - 1)) with n = {text}"
+            yield math.sqrt((value - 1) / value), f"sqrt((n - 1) / n) with n = {text}"
         for value, labels in self._fractions.items():
             if 0 < value < 1:
                 yield value, labels[0]
@@ -78,6 +80,11 @@ def _products(whole: dict[float, str]) -> Iterator[tuple[float, str]]:
             yield 1 / (v * w), f"1 / ({pair})"
             yield v / w, f"{_group(v_text)} / {_group(w_text)}"
             yield w / v, f"{_group(w_text)} / {_group(v_text)}"
+
+
+def _either(labels: list[str]) -> str:
+    """Name a number that several lengths have; more than two names are no help."""
+    return " or ".join(labels) if len(labels) < 3 else f"{labels[0]} or another such length"
 
 
 def _group(text: str) -> str:

@@ -39,8 +39,14 @@ def permutations(n: Array) -> Iterator[tuple[str, str, Array]]:
     if n.ndim >= 2:
         for i, j in itertools.combinations(range(n.ndim), 2):
             if n.shape[i] != n.shape[j]:
-                moved = np.swapaxes(n, i, j).reshape(n.shape)
-                yield "transposed", f"with axes {i} and {j} exchanged, then reshaped", moved
+                moved = np.swapaxes(n, i, j)
+                yield (
+                    "transposed",
+                    f"with axes {i} and {j} exchanged, then reshaped",
+                    moved.reshape(n.shape),
+                )
+                back = np.swapaxes(n.reshape(moved.shape), i, j)
+                yield "transposed", f"reshaped, then with axes {i} and {j} exchanged", back
     for axis in range(n.ndim):
         if n.shape[axis] > 1:
             yield "permuted", f"reversed along axis {axis}", np.flip(n, axis)
@@ -48,17 +54,16 @@ def permutations(n: Array) -> Iterator[tuple[str, str, Array]]:
                 yield "permuted", f"shifted by {shift} along axis {axis}", np.roll(n, shift, axis)
 
 
-def scaled_along(axis: int, a: Array, n: Array) -> Array | None:
-    """Return the n * f nearest to a for an f that depends on the index of one axis alone.
+def scaled_alike(axes: tuple[int, ...], a: Array, n: Array) -> Array | None:
+    """Return the n * f nearest to a for an f that is the same along `axes`.
 
-    None where a slice holds too few entries to tell.
+    None where too few entries share an f to tell.
     """
-    others = tuple(i for i in range(n.ndim) if i != axis)
-    if not others or n.size // n.shape[axis] < 2:
+    if np.prod([n.shape[axis] for axis in axes], initial=1.0) < 2.0 + (len(axes) == 1):
         return None
-    square = np.sum(n * n, axis=others, keepdims=True)
+    square = np.sum(n * n, axis=axes, keepdims=True)
     with np.errstate(all="ignore"):
-        f = np.where(square > 0, np.sum(a * n, axis=others, keepdims=True) / square, 0.0)
+        f = np.where(square > 0, np.sum(a * n, axis=axes, keepdims=True) / square, 0.0)
     return np.asarray(n * f)
 
 

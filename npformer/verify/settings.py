@@ -1,6 +1,6 @@
 """The options of a check, refused before any work is done if they make no sense."""
 
-import math
+import numbers
 from dataclasses import dataclass
 
 METHODS = ("auto", "complex", "central")
@@ -29,11 +29,12 @@ class Settings:
         _choice("method", self.method, METHODS)
         _choice("mode", self.mode, MODES)
         for name in ("directions", "max_entries", "seed"):
-            _integer(name, getattr(self, name), least=0 if name == "seed" else 1)
+            value = _integer(name, getattr(self, name), least=0 if name == "seed" else 1)
+            object.__setattr__(self, name, value)  # an int, for the report's JSON
         if not isinstance(self.move, bool):
             raise TypeError(f"gradcheck: move is {self.move!r}; expected True or False")
         if self.tolerance is not None:
-            _tolerance(self.tolerance)
+            object.__setattr__(self, "tolerance", _tolerance(self.tolerance))
 
     def mode_for(self, scalars: int) -> str:
         """Choose between ``"full"`` and ``"fast"`` by the number of scalars to differentiate."""
@@ -44,28 +45,31 @@ class Settings:
     def tolerance_for(self, method: str, single: bool) -> float:
         """Return the relative error that is accepted where the caller gave none."""
         if self.tolerance is not None:
-            return float(self.tolerance)
+            return self.tolerance
         if single:  # the analytic gradient itself has no more than float32 to offer
             return 1e-4
         return 1e-9 if method == "complex step" else 1e-8
 
 
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"gradcheck: {name} is {value!r}; expected one of {', '.join(choices)}")
 
 
-def _integer(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _integer(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"gradcheck: {name} is {value!r}; expected an int of at least {least}")
     if value < least:
         raise ValueError(f"gradcheck: {name} is {value}; expected at least {least}")
+    return int(value)
 
 
-def _tolerance(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _tolerance(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"gradcheck: tolerance is {value!r}; expected a float such as 1e-9")
-    if not (0 < value < 1 and math.isfinite(value)):
+    tolerance = float(value)
+    if not 0.0 < tolerance < 1.0:
         raise ValueError(
             f"gradcheck: tolerance is {value}; expected a relative error between 0 and 1"
         )
+    return tolerance

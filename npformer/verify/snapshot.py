@@ -71,6 +71,17 @@ class Snapshot:
                 changed.append(path)
         return sorted(changed)
 
+    def rewrite(self) -> list[str]:
+        """Put back the bits of arrays that were written to in place, and list their paths."""
+        written = [
+            (path, value, bits)
+            for path, (value, bits) in self._then.items()
+            if bits is not None and not same_bits(value, bits)
+        ]
+        for _, value, bits in written:
+            value[...] = bits
+        return [path for path, _, _ in written]
+
 
 def leaves(item: Any, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
     """Yield the paths and values of the arrays and plain values within `item`."""

@@ -1,10 +1,11 @@
 """A report as text: a headline, one row for each tensor with both methods, then sentences."""
 
+import math
 import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .report import Entry, Finding, GradientReport, Reading
+    from .report import Entry, Finding, GradientReport, Probe, Reading
 
 _WIDTH = 100
 _LONG = 16  # a name of more letters stands on a line of its own
@@ -29,13 +30,18 @@ def text_of(report: "GradientReport") -> str:
         _table(report.entries),
         [f"{e.verdict}: {e.name}: {e.diagnosis}" for e in wrong],
         [f"{_mark(f)}: {_about(f)}{f.message}" for f in report.findings],
-        [f"{p.name} {p.verdict}: {p.meaning}" for p in report.probes],
+        [_probed(p, report.verdict) for p in report.probes],
         [f"note: {note}" for note in report.notes],
     ]
     lines = [_headline(report)]
     for paragraph in filter(None, paragraphs):
         lines += ["", *(f"  {line}".rstrip() for line in paragraph)]
     return "\n".join(wrapped for line in lines for wrapped in _wrap(line))
+
+
+def _probed(probe: "Probe", verdict: str) -> str:
+    comment = probe.name != "adjoint" and probe.verdict == "disagrees" and verdict == "pass"
+    return f"{probe.name} {probe.verdict}{' (a comment only)' if comment else ''}: {probe.meaning}"
 
 
 def _headline(report: "GradientReport") -> str:
@@ -61,7 +67,8 @@ def _table(entries: "tuple[Entry, ...]") -> list[str]:
 
 def _row(entry: "Entry") -> tuple[str, ...]:
     at = "" if entry.worst_index is None else str(list(entry.worst_index))
-    some = f" ({entry.checked} of {entry.checked + entry.skipped})" if entry.skipped else ""
+    compared = math.prod(entry.shape) - entry.skipped
+    some = f" ({compared} of {math.prod(entry.shape)})" if entry.skipped else ""
     return (
         entry.name,
         str(entry.shape),

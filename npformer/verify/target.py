@@ -19,9 +19,10 @@ from numpy.typing import DTypeLike
 
 from ..core.arrays import Array, describe
 from ..core.layer import Layer
-from .arguments import arguments_of, match
+from .arguments import Misfit, arguments_of, by_shape, match
 from .draws import length_scale
 from .parameters import Weights
+from .snapshot import Snapshot
 from .stateful import StatefulLayer
 
 
@@ -52,13 +53,13 @@ class Target:
         Keyword arguments of forward.
     run : object or None
         Passed on where given.
-    parameters : object or None
+    parameters : object, mapping or None
         Whose ``named_parameters()`` to check; by default those of `target` itself.
 
     Raises
     ------
     TypeError
-        If `target` is neither, or an input is not an array.
+        If `target` is neither, an input is not an array, or parameters cannot be found.
     """
 
     def __init__(
@@ -72,13 +73,15 @@ class Target:
         self.forward, self.backward, self.owner = _callables(target)
         self.name = _name(target, self.forward)
         self.ours = _is_ours(self.owner, self.forward)
-        self.weights = Weights(self.owner if parameters is None else parameters)
+        own = self.owner if hasattr(self.owner, "named_parameters") else None
+        self.weights = Weights(own if parameters is None else parameters)
         self.run = run
         self.arguments = arguments_of(self.forward, inputs, options)
         names = {argument.name for argument in self.arguments if argument.keyword}
         self.options = {name: value for name, value in options.items() if name not in names}
         self._backward_takes_run = run is not None and _accepts(self.backward, "run")
         self._generators = _generators(run, options)
+        self._nested = Snapshot(self.options)
         self._recorded = {k: len(v) for k, v in getattr(run, "recorded", {}).items()}
         self.evaluations = 0
 
@@ -157,7 +160,13 @@ class Target:
     def matched(self, result: Any) -> list[Any]:
         """Return one gradient (or None) for each differentiated argument; may raise `Misfit`."""
         arguments = [a for a in self.arguments if a.floating or not a.keyword]
-        return match(result, [a.floating for a in arguments])
+        try:
+            return match(result, [a.floating for a in arguments])
+        except Misfit:
+            placed = by_shape(result, [a.value.shape for a in arguments if a.floating])
+            if placed is None:
+                raise
+            return placed
 
     def _weights_at(
         self, changed: Mapping[tuple[str, int], Array] | None, lift: DTypeLike | None
@@ -178,55 +187,125 @@ class Target:
             for a, about in zip(arguments, self.arguments, strict=True)
             if about.keyword
         }
-        keywords |= {name: _lifted(value, lift) for name, value in self.options.items()}
+        keywords |= self.options
         if self.run is not None:
             keywords["run"] = self.run
         self.rewind()
-        result = self.forward(*positional, **keywords)
+        result = _called("forward", self.forward, positional, keywords, _INPUTS)
         if not (isinstance(result, tuple) and len(result) == 2):
             raise TypeError(
-                f"gradcheck: forward returned {describe(result)}; expected the pair (y, saved)"
+                f"gradcheck: forward returned {describe(result)}; expected the pair (y, saved). "
+                f"{self._protocol()}"
             )
         return result
 
     def backpropagate(self, dy: Any, saved: Any) -> Any:
         """Run backward and return what it returns."""
         keywords = {"run": self.run} if self._backward_takes_run else {}
-        return self.backward(dy, saved, **keywords)
+        return _called("backward", self.backward, [dy, saved], keywords, self._protocol())
 
-    def use_arguments(self, *, keywords: bool) -> None:
-        """Decide whether floating-point arrays among the options are differentiated."""
-        for argument in self.arguments:
-            if argument.keyword:
-                argument.floating = keywords
+    def _protocol(self) -> str:
+        return _SAVED if self.owner is None else f"{_SAVED}. {_WRAP}"
+
+    def hold_options_fixed(self) -> list[str]:
+        """Differentiate the inputs alone, and return which options were to be, too."""
+        fixed = [argument for argument in self.arguments if argument.keyword and argument.floating]
+        for argument in fixed:
+            argument.floating = False
+        return [argument.name for argument in fixed]
+
+    def not_finite(self) -> list[str]:
+        """Name the arrays that hold a NaN or an infinity at the point."""
+        return [slot.name for slot in self.slots() if not np.all(np.isfinite(slot.point))]
+
+    def why_missing(self, slot: Slot) -> str:
+        """Say why there is no gradient for a slot."""
+        parameter = self.weights.all[slot.place].parameter if slot.kind == "parameter" else None
+        return getattr(parameter, "missing", "") or "backward gives no gradient for it"
 
     def rewind(self) -> None:
-        """Set every generator back to where the caller left it, and forget what was recorded."""
+        """Set every generator and option back to how the caller left it, and forget recordings."""
         for generator, state in self._generators:
             generator.bit_generator.state = state
+        self.undo_writes()
         for kind, length in self._recorded.items():
             del self.run.recorded[kind][length:]
 
+    def undo_writes(self) -> list[str]:
+        """Put back the arrays within options that were written to, and return their names."""
+        return self._nested.rewrite()
+
     def restore(self) -> None:
-        """Put parameters, gradients and generators back as they were found."""
+        """Put parameters, gradients, generators and options back as they were found."""
         self.weights.restore()
         self.rewind()
+
+
+_PAIR = (
+    "expected an object with forward and backward, or a pair of functions in a tuple: "
+    "gradcheck((forward, backward), x)"
+)
+_SAVED = (
+    "The second value that forward returns, whatever it is, is the second argument of backward: "
+    "y, saved = forward(x); dx = backward(dy, saved)"
+)
+_WRAP = (
+    "A layer that keeps on itself what backward needs is wrapped, and told where its values and "
+    "gradients are: npformer.verify.StatefulLayer(layer, W='dW')"
+)
+_INPUTS = (
+    "Inputs are its positional arguments, options={'mask': mask} and run= its arguments by name"
+)
 
 
 def _callables(target: Any) -> tuple[Callable[..., Any], Callable[..., Any], Any]:
     if isinstance(target, tuple):
         if len(target) != 2 or not all(callable(f) for f in target):
-            raise TypeError(
-                "gradcheck: a tuple as target has to be a pair of functions (forward, backward)"
-            )
+            held = ", ".join(map(describe, target))
+            raise TypeError(f"gradcheck: target is a tuple of ({held}); {_PAIR}")
         return target[0], target[1], None
+    if isinstance(target, type):
+        name = target.__name__
+        raise TypeError(
+            f"gradcheck: target is the class {name}; expected an instance: gradcheck({name}(...))"
+        )
     for method in ("forward", "backward"):
         if not callable(getattr(target, method, None)):
             raise TypeError(
-                f"gradcheck: target is {describe(target)} without a method `{method}`; expected "
-                f"an object with forward and backward, or a pair of functions (forward, backward)"
+                f"gradcheck: target is {describe(target)} without a method `{method}`; {_PAIR}"
             )
     return target.forward, target.backward, target
+
+
+def _called(
+    who: str,
+    function: Callable[..., Any],
+    arguments: list[Any],
+    keywords: dict[str, Any],
+    remedy: str,
+) -> Any:
+    """Call a function, and say what it takes if it does not take these arguments."""
+    try:
+        return function(*arguments, **keywords)
+    except TypeError as error:
+        why = _misfit(function, arguments, keywords)
+        if not why:
+            raise
+        raise TypeError(f"gradcheck: {who} {why}. {remedy}") from error
+
+
+def _misfit(function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]) -> str:
+    """Return how the arguments contradict the signature; empty if they do not."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        given = ", ".join([*map(describe, arguments), *(f"{name}=" for name in keywords)])
+        return f"takes ({', '.join(signature.parameters)}), not ({given}): {error}"
+    return ""
 
 
 def _name(target: Any, forward: Callable[..., Any]) -> str:
@@ -269,8 +348,3 @@ def _copy(value: Any, lift: DTypeLike | None) -> Any:
     if lift is not None and value.dtype.kind == "f":
         return value.astype(lift)
     return np.array(value, order="K")
-
-
-def _lifted(value: Any, lift: DTypeLike | None) -> Any:
-    """Copy an option; arrays that are not differentiated follow when everything is lifted."""
-    return _copy(value, lift) if isinstance(value, np.ndarray) else value

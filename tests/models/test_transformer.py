@@ -113,7 +113,7 @@ def test_label_smoothing_is_in_the_loss():
         model = trained(Transformer, label_smoothing=smoothing)
         logits = model(source, target, mask)
         want, _ = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        assert model.loss(source, target, targets, mask)[0] == want
+        assert_close(model.loss(source, target, targets, mask)[0], want)
 
 
 @pytest.mark.parametrize("smoothing", [1.0, -0.1])
@@ -160,3 +160,10 @@ def test_a_batch_that_cannot_be_read_is_refused(arguments, error, said):
 def test_targets_that_are_no_answers_are_refused(targets, error, said):
     with pytest.raises(error, match=re.escape(said)):
         build(Transformer).loss(A, B, targets)
+
+
+def test_backward_is_refused_after_decoding_with_a_cache():
+    model = trained_paper()
+    logits, saved = model.forward(ids(length=4), ids(1, length=3))
+    with pytest.raises(ValueError, match=r"Transformer\.backward: saved is None"):
+        model.backward(logits, saved._replace(decode=None))

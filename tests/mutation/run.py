@@ -39,7 +39,14 @@ from targets import targets
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "npformer"
-TESTS = ("tests/test_contract.py", "tests/functional", "tests/layers", "tests/core")
+TESTS = (
+    "tests/test_contract.py",
+    "tests/test_biases.py",
+    "tests/functional",
+    "tests/layers",
+    "tests/models",
+    "tests/core",
+)
 EQUIVALENTS = "tests/mutation/equivalents.txt"
 NEEDED = (PACKAGE, "tests", "setup.cfg")
 SECONDS = 4.0  # of tests a mutant has to survive

@@ -1,12 +1,13 @@
 """Which functions are mutated: all that do backward work.
 
-These are, in the files of `FOLDERS`,
+These are, in `FILES` and the files of `FOLDERS`,
 
-- every function ``*_backward`` and every method ``backward``;
+- every function ``*_backward`` and every method ``backward``, and what a bias that learns does in
+  its place: `add_gradient`, with `new_gradient` and `gradient_lead`;
 - every other function in which an equation of the backward pass stands, a comment such as
   ``# (2')``: some forward passes compute the derivative beside the value, and save it;
-- the private helpers of the same file or class that these call, also those that forward calls
-  as well;
+- the private helpers of the same file that these call, also those that forward calls as well:
+  functions, methods, and all methods of a private class;
 
 and what all backward passes rest on, in `CORE`.
 """
@@ -17,8 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDERS = ("functional", "layers")
+FOLDERS = ("functional", "layers", "models")
+FILES = ("biases.py",)
+ENDINGS = (".backward", "_backward", ".add_gradient", ".new_gradient", ".gradient_lead")
 CORE = {
+    "biases.py": ("_ByDistance.lead_shape", "_ByDistance.tile", "_Dense.tile", "buckets"),
+    "functional/_silence.py": ("is_tame", "_within", "mix"),
     "core/arrays.py": ("check_gradient", "scalar_gradient", "unbroadcast"),
     "core/parameter.py": ("Parameter.add_grad",),
 }
@@ -60,11 +65,14 @@ def targets(package: Path) -> list[Target]:
     for folder in FOLDERS:
         for path in sorted((package / folder).glob("*.py")):
             found += [*_in_file(path, f"{folder}/{path.name}")]
+    for file in FILES:
+        if (package / file).exists():
+            found += [*_in_file(package / file, file)]
     for file, names in CORE.items():
         if (package / file).exists():
             defined = dict(_functions(ast.parse((package / file).read_text(encoding="utf-8"))))
             found += [Target(file, name, defined[name]) for name in names]
-    return found
+    return [*{target.name: target for target in found}.values()]
 
 
 def _in_file(path: Path, file: str) -> Iterator[Target]:
@@ -74,7 +82,7 @@ def _in_file(path: Path, file: str) -> Iterator[Target]:
     wanted = [
         name
         for name, node in defined.items()
-        if name.endswith((".backward", "_backward"))
+        if name.endswith(ENDINGS)
         or any(PRIMED.search(line) for line in lines[node.lineno - 1 : node.end_lineno])
     ]
     for name in wanted:  # which grows while it is walked
@@ -94,12 +102,14 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
 
 
 def _helpers(name: str, defined: dict[str, ast.FunctionDef]) -> list[str]:
-    """Names of the private functions and methods that a function calls, in its own file."""
-    owner = name.rpartition(".")[0]
+    """Names of the private functions and methods that a function calls, in its own file.
+
+    Of a private class that it makes objects of, these are all methods.
+    """
     called = []
     for node in ast.walk(defined[name]):
-        if isinstance(node, ast.Name):
-            called.append(node.id)
-        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
-            called.append(f"{owner}.{node.attr}")
-    return [c for c in called if c in defined and c.rpartition(".")[2].startswith("_")]
+        if isinstance(node, ast.Name) and node.id.startswith("_"):
+            called += [d for d in defined if d == node.id or d.startswith(f"{node.id}.")]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node).startswith("self._"):
+            called += [d for d in defined if d.endswith(f".{node.attr}")]  # of a base, perhaps
+    return called

@@ -203,7 +203,7 @@ P = [Parameter(np.ones((2, 2), np.float32), "p")]
     [
         (lambda: AdamW([]), ValueError, r"AdamW: there are no parameters; expected at least one"),
         (lambda: SGD(P[0]), TypeError, r"SGD: parameters is a Parameter; expected a list"),
-        (lambda: SGD(3), TypeError, r"SGD: parameters is a int; expected a list of Parameter"),
+        (lambda: SGD(3), TypeError, r"SGD: parameters is an int; expected a list of Parameter"),
         (
             lambda: Lion([P[0], np.ones(2)]),
             TypeError,

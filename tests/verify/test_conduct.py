@@ -264,4 +264,229 @@ def test_shape_dtype_and_presence_of_gradients():
     assert check(lambda dy, saved: None).families == {"missing"}
     few = check(lambda dy, saved: F.linear_backward(dy, saved)[:2])
     assert few.families == {"missing"}
-    assert "2 gradients ((4, 3), (5, 3)) for 3 floating-point arguments" in str(few)
+    many = check(lambda dy, saved: (*F.linear_backward(dy, saved), dy.copy()))
+    assert many.families == {"missing"}
+    assert "4 gradients ((4, 3), (5, 3), (5,), (4, 5)) for 3 floating-point arguments" in str(many)
+
+
+def test_complex_gradients_are_refused_without_a_warning():
+    assert gradcheck((square, lambda dy, x: 2 * dy * x + 0j), X).families == {"dtype"}
+
+
+@pytest.mark.parametrize("wrap", [lambda dx: {"x": dx}, lambda dx: (dx, {"w": dx})])
+def test_gradients_in_a_dict_are_refused_with_the_way_to_return_them(wrap):
+    report = gradcheck((square, lambda dy, x: wrap(2 * dy * x)), X)
+    assert report.families == {"missing"}
+    assert "returned a dict" in str(report)
+    assert "return grads['x'], grads['w']" in str(report)
+
+
+def limits_dy(dy, x):
+    return 2 * np.clip(dy, -1.5, 1.5) * x  # the cotangent of a check is no larger
+
+
+def limits_its_gradient(dy, x):
+    return np.clip(2 * dy * x, -50.0, 50.0)
+
+
+def drops_large_dy(dy, x):
+    return np.where(np.abs(dy) < 100, 2 * dy * x, 0.0)
+
+
+@pytest.mark.parametrize("backward", [limits_dy, limits_its_gradient, drops_large_dy])
+def test_a_backward_that_is_not_linear_in_dy(backward):
+    report = gradcheck((square, backward), X)
+    assert report.families == {"not linear"}
+    assert findings(report) == {("not linear", "x", True)}
+    assert "x: its gradient is not linear in dy: 1.04858e+06 times dy gives " in " ".join(
+        str(report).split()
+    )
+
+
+@pytest.mark.parametrize("limit", [(-9.0, np.inf), (-np.inf, 9.0)])
+def test_a_limit_on_one_side_of_a_loss(limit):
+    def backward(dy, x):
+        return 2 * np.clip(dy, *limit) * x
+
+    assert "not linear" in gradcheck((lambda x: (np.sum(x * x), x), backward), X).families
+
+
+def test_a_parameter_gradient_that_is_not_linear_in_dy():
+    class Limits(Scale):
+        def backward(self, dy, saved, run=None):
+            self.weight.add_grad(np.clip(np.sum(dy * saved, axis=0), -20, 20))
+            return dy * self.weight.value
+
+    assert findings(gradcheck(Limits(), X)) == {("not linear", "weight", True)}
+
+
+def test_a_parameter_may_have_the_name_of_an_input():
+    w = Parameter(normal(5, 3))
+
+    def backward(dy, x):
+        w.add_grad(np.sum(dy * x, axis=0))
+        return dy * w.value
+
+    assert gradcheck((lambda x: (x * w.value, x), backward), X, parameters={"x": w}).ok
+
+
+def test_linear_gradients_are_linear_in_float32_too_and_where_they_are_zero_but_for_rounding():
+    def sums(x):
+        y, saved = F.softmax(x)
+        return np.sum(y, axis=-1), saved
+
+    def sums_backward(dy, saved):
+        return F.softmax_backward(np.repeat(dy[:, None], 5, axis=1), saved)
+
+    x = normal(0, 6, 5)
+    assert gradcheck((F.softmax, F.softmax_backward), x.astype(np.float32)).ok
+    assert gradcheck((sums, sums_backward), x).families == {"vacuous"}
+
+
+def test_the_two_calls_for_linearity_cost_two_evaluations():
+    calls = []
+
+    def backward(dy, x):
+        calls.append(np.max(np.abs(dy)))
+        return 2 * dy * x
+
+    assert gradcheck((square, backward), X).ok
+    assert sum(largest > 2.0 for largest in calls) == 2
+
+
+def selects(x, mask):
+    return np.where(mask, x, 0.0), mask.copy()
+
+
+def test_options_that_are_written_to():
+    def writes_forward(x, mask):
+        y, saved = selects(x, mask)
+        mask[...] = False
+        return y, saved
+
+    def keeps(x, mask):
+        return np.where(mask, x, 0.0), mask
+
+    def writes_backward(dy, mask):
+        dx = dy * mask
+        mask[...] = False
+        return dx
+
+    mask = X > 0
+    before = mask.copy()
+    right = gradcheck((selects, lambda dy, kept: dy * kept), X, options={"mask": mask})
+    assert right.ok
+    assert not right.findings
+    for pair in [(writes_forward, lambda dy, kept: dy * kept), (keeps, writes_backward)]:
+        report = gradcheck(pair, X, options={"mask": mask})
+        assert ("mutated", "mask", True) in findings(report)
+        np.testing.assert_array_equal(mask, before)
+
+
+def test_arrays_within_an_option_that_are_written_to_are_put_back():
+    def forward(x, params):
+        y = x * params["w"]
+        saved = params["w"].copy()
+        params["w"] *= 0.5
+        return y, saved
+
+    params = {"w": np.ones(3)}
+    report = gradcheck((forward, lambda dy, w: dy * w), X, options={"params": params})
+    assert ("mutated", "params.w", True) in findings(report)
+    np.testing.assert_array_equal(params["w"], 1.0)
+
+
+def test_results_in_memory_that_the_next_call_overwrites(monkeypatch):
+    buffer = np.zeros(X.shape)
+
+    def returns_buffer(dy, x):
+        return np.multiply(2 * dy, x, out=buffer)
+
+    def writes_buffer(x):
+        if np.iscomplexobj(x):
+            return square(x)
+        return np.multiply(x, x, out=buffer), x
+
+    report = gradcheck((square, returns_buffer), X)
+    assert report.ok
+    assert findings(report) == {("state", "x", False)}
+    assert "same memory on every call" in str(report)
+    report = gradcheck((writes_buffer, lambda dy, x: 2 * dy * x), X)
+    assert report.ok
+    assert findings(report) == {("state", "y", False)}
+    monkeypatch.setattr(square, "__module__", "npformer.functional.square")
+    assert gradcheck((square, returns_buffer), X).families == {"state"}
+
+
+def test_one_array_as_the_gradient_of_two_inputs():
+    def backward(dy, s):
+        g = dy * np.cos(s)
+        return g, g
+
+    report = gradcheck((lambda a, b: (np.sin(a + b), a + b), backward), X, X + 1)
+    assert report.ok
+    assert findings(report) == {("aliased", "b", False)}
+    assert "shares memory with the gradient of a" in str(report)
+
+
+def test_an_output_that_is_the_input():
+    report = gradcheck((lambda x: (x, None), lambda dy, saved: dy.copy()), X)
+    assert report.ok
+    assert findings(report) == {("aliased", "y", False)}
+    assert "y: it shares memory with x" in str(report)
+
+
+def test_options_that_are_not_differentiated_are_named():
+    def forward(x, w=None, params=None):
+        w = params["w"] if w is None else w
+        return x @ w, w
+
+    pair = forward, lambda dy, w: dy @ w.T
+    for options, subject in [
+        ({"w": normal(1, 3, 2)}, "w"),
+        ({"params": {"w": normal(1, 3, 2)}}, "params.w"),
+    ]:
+        report = gradcheck(pair, X, options=options)
+        assert report.ok
+        assert findings(report) == {("constant", subject, False)}
+        assert "pass it as an array of its own" in " ".join(str(report).split())
+
+
+def test_arrays_on_the_object_that_are_no_parameters_are_named():
+    class Plain:
+        def __init__(self):
+            self.w, self.table = normal(5, 3), {"ids": np.arange(3)}
+
+        def forward(self, x):
+            return self.w * x, x
+
+        def backward(self, dy, x):
+            return dy * self.w
+
+    report = gradcheck(Plain(), X)
+    assert report.ok
+    assert findings(report) == {("constant", "w", False)}
+    layer = Plain()
+    pair = layer.forward, layer.backward
+    assert ("constant", "w", False) in findings(gradcheck(pair, X))
+    w = SimpleNamespace(value=layer.w, grad=np.zeros(3))
+
+    def backward(dy, x):
+        w.grad += np.sum(dy * x, axis=0)
+        return dy * w.value
+
+    report = gradcheck((layer.forward, backward), X, parameters={"w": w})
+    assert report.ok
+    assert not report.findings
+    assert [e.name for e in report.entries] == ["x", "w"]
+
+
+def test_what_is_not_finite_or_empty_is_named():
+    x = X.copy()
+    x[1, 2] = np.nan
+    report = gradcheck((square, lambda dy, x: 2 * dy * x), x)
+    assert report.families == {"not finite"}
+    assert "Neither is x: give finite numbers" in " ".join(str(report).split())
+    report = gradcheck((square, lambda dy, x: 2 * dy * x), np.zeros((0, 3)))
+    assert report.families == {"vacuous"}
+    assert "there are no entries to compare: x is (0, 3)" in str(report)

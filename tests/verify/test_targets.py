@@ -335,3 +335,149 @@ def test_views_and_strides_of_inputs_do_not_matter():
     x = np.asfortranarray(normal(0, 3, 4))[:, ::2]
     x.flags.writeable = False
     assert gradcheck((F.softmax, F.softmax_backward), x).ok
+
+
+def square(x):
+    return x * x, x
+
+
+def square_backward(dy, x):
+    return 2 * dy * x
+
+
+class Cache:
+    """The other style: y alone, and backward(dy)."""
+
+    def forward(self, x):
+        self.x = x
+        return x * x
+
+    def backward(self, dy):
+        return 2 * dy * self.x
+
+
+class Half(Cache):
+    def forward(self, x):
+        return super().forward(x), None
+
+
+SQUARE = square, square_backward
+TUPLE = r"a pair of functions in a tuple: gradcheck\(\(forward, backward\), x\)"
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (5, "target is an int without a method `forward`"),
+        (square, f"target is a function .* {TUPLE}"),
+        (list(SQUARE), f"target is a list .* {TUPLE}"),
+        ((*SQUARE, 1), rf"tuple of \(a function, a function, an int\); .* {TUPLE}"),
+        (Foreign, r"target is the class Foreign; expected an instance: gradcheck\(Foreign\("),
+        (
+            Cache(),
+            r"forward returned float64 \(4, 3\); expected the pair .*StatefulLayer\(layer, W=",
+        ),
+        (Half(), r"backward takes \(dy\), not \(float64 \(4, 3\), a NoneType\): .*StatefulLayer\("),
+        ((square, lambda dy: dy), r"backward takes \(dy\).* dx = backward\(dy, saved\)$"),
+        ((lambda x: x * x, square_backward), r"the pair \(y, saved\).* y, saved = forward\(x\)"),
+    ],
+)
+def test_what_is_no_target_is_refused_with_the_way_out(target, words):
+    with pytest.raises(TypeError, match=words):
+        gradcheck(target, X)
+
+
+W3 = Parameter(np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"options": [("a", 1)]}, r"options is a list; expected a dict .* \{'mask': mask\}"),
+        ({"options": {"nope": 1}}, r"forward takes \(x\), not \(float64 \(4, 3\), nope=\)"),
+        ({"options": {"x": X}}, r"multiple values for argument 'x'. Inputs are its positional"),
+        ({"run": 5}, r"forward takes \(x\), not \(float64 \(4, 3\), run=\)"),
+        (
+            {"parameters": 5},
+            r"parameters are to come from an int; expected .* parameters=\{'w': w\}",
+        ),
+        ({"parameters": [W3]}, "parameters are to come from a list; expected"),
+        ({"parameters": Layer}, "parameters are to come from the class Layer; expected"),
+        ({"options": {"m": np.ma.array(X)}}, "m is a masked array, and its mask would be lost"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_with_the_way_out(arguments, words):
+    with pytest.raises(TypeError, match=words):
+        gradcheck(SQUARE, X, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        ({"W": X}, "check a pair that takes them one by one: forward = lambda x, W, b: f"),
+        ([X, X], "check a pair that takes them one by one"),
+        ({"rate": 0.5}, r"pass settings by name: options=\{'x': ...\}"),
+        (np.ma.array(X), r"x is a masked array, .*x\.filled\(0\.0\)"),
+    ],
+)
+def test_inputs_that_are_no_arrays_are_refused_with_the_way_out(x, words):
+    with pytest.raises(TypeError, match=words):
+        gradcheck(SQUARE, x)
+
+
+def test_an_error_of_the_targets_own_is_passed_on():
+    def forward(x):
+        return x + "a", x
+
+    with pytest.raises(TypeError, match="add"):
+        gradcheck((forward, square_backward), X)
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ([("w", 1)], "parameters are to come from a S"),
+        (lambda: 5, r"named_parameters\(\) returned an int; expected"),
+        (lambda: [W3], r"named_parameters\(\) yields a Parameter; expected pairs"),
+        (lambda: [("w", 5)], "yields 'w' as an int without `value`"),
+    ],
+)
+def test_parameters_that_cannot_be_read_are_refused(named, words):
+    layer = SimpleNamespace(forward=square, backward=square_backward, named_parameters=named)
+    with pytest.raises(TypeError, match=words):
+        gradcheck(layer, X)
+
+
+def test_parameters_in_a_dict():
+    w = Parameter(normal(3, 3))
+
+    def backward(dy, x):
+        w.add_grad(3.0 * np.sum(dy * x, axis=0))
+        return dy * w.value
+
+    pair = (lambda x: (x * w.value, x)), backward
+    assert gradcheck(pair, X, parameters={"w": w}).families == {"factor"}
+    layer = SimpleNamespace(forward=pair[0], backward=backward, named_parameters=lambda: {"w": w})
+    assert gradcheck(layer, X).families == {"factor"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"directions": np.int64(2), "mode": "fast"},
+        {"tolerance": np.float32(1e-7)},
+        {"seed": np.int32(3), "max_entries": np.uint8(4)},
+    ],
+)
+def test_numbers_of_numpy_are_settings(settings):
+    report = gradcheck(SQUARE, X, **settings)
+    assert report.ok
+    assert report.to_json()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mode": np.array(["full"])}, {"method": ["auto"]}, {"mode": None}]
+)
+def test_a_choice_is_a_string(settings):
+    with pytest.raises(ValueError, match="expected one of auto"):
+        gradcheck(SQUARE, X, **settings)

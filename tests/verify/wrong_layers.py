@@ -4,7 +4,8 @@ import numpy as np
 from verify.cases import Case, method, of_catalogue, parameter, right
 
 import npformer.functional as F
-from npformer import Layer, Parameter
+from npformer import Layer, Parameter, Run
+from npformer.biases import buckets
 from npformer.catalogue import Example
 
 LAYERS = {}
@@ -129,6 +130,52 @@ case(
     method(_positions_from_zero),
     *ANYTHING,
     "one slice",
+)
+
+# --- T5's bias
+
+
+def _array_of(change):
+    """The right backward, of another gradient of the array."""
+    return method(lambda layer, dy, saved: right(layer, change(dy), saved))
+
+
+def _never_summed(layer, dy, saved):
+    """Of all places of a number, the last alone counts."""
+    n_q, n_k = dy.shape[1:]
+    distance = np.arange(n_k) - np.arange(n_q)[:, None] - (n_k - n_q)
+    which = buckets(distance, *layer.weight.shape[:1], layer.bidirectional, layer.max_distance)
+    dweight = np.zeros_like(layer.weight.grad)
+    for head, dhead in enumerate(dy):
+        dweight[:, head][which] += dhead
+    layer.weight.add_grad(dweight)
+
+
+def _queries_at_the_first_keys(layer, dy, saved):
+    """As if query i stood at key i, though there are more keys."""
+    n_k = dy.shape[2]
+    square = np.zeros((len(dy), n_k, n_k))
+    square[:, : dy.shape[1]] = dy
+    return right(layer, square, layer.forward(n_k)[1])
+
+
+def relative(name, which, spoil, *families):
+    case(f"RelativePositionBias: {name}", which, spoil, *families)
+
+
+relative("gradient overwritten", "both directions", method(_overwrites), "not accumulated")
+relative("the last place alone", "both directions", method(_never_summed), "one slice", *ANYTHING)
+relative("heads exchanged", "one direction", _array_of(lambda dy: dy[::-1]), "permuted", *ANYTHING)
+relative(
+    "directions exchanged",
+    "both directions",
+    parameter("weight", lambda g: np.roll(g, 3, axis=0)),
+    "permuted",
+    *ANYTHING,
+)
+relative("a mean over the queries", "one direction", _array_of(lambda dy: dy / 4), "factor")
+relative(
+    "queries at the first keys", "one direction", method(_queries_at_the_first_keys), *ANYTHING
 )
 
 # --- feed-forward
@@ -407,6 +454,43 @@ case(
     method(_overwrites, "layers.1.cross_attention.out_proj"),
     "not accumulated",
 )
+
+
+# --- checkpoints
+
+
+def _without_dropout(layer, dy, saved):
+    return right(layer, dy, saved._replace(rng=None))
+
+
+def _other_dropout(layer, dy, saved):
+    """The generator went on between forward and its repetition, as the run's own has."""
+    layer.forward(*saved.inputs, **saved.options, run=Run(rng=saved.rng))
+    return right(layer, dy, saved)
+
+
+def _mask_forgotten(layer, dy, saved):
+    return right(layer, dy, saved._replace(options=saved.options | {"mask": None}))
+
+
+def _other_inputs(layer, dy, saved):
+    x, *others = saved.inputs
+    return right(layer, dy, saved._replace(inputs=(np.roll(x, 1, axis=-1), *others)))
+
+
+def _sublayers_twice(layer, dy, saved):
+    """As if a repetition of forward had its gradients added once more."""
+    right(layer, dy, saved)
+    return right(layer, dy, saved)
+
+
+masked = "nested, two inputs, masked"
+case("Checkpoint: no dropout the second time", "", method(_without_dropout), *ANYTHING)
+case("Checkpoint: another dropout the second time", "", method(_other_dropout), *ANYTHING)
+case("Checkpoint: inputs written to between", "", method(_other_inputs), *ANYTHING)
+case("Checkpoint: mask forgotten the second time", masked, method(_mask_forgotten), *ANYTHING)
+case("Checkpoint: memory's gradient forgotten", masked, method(_forgotten), "missing")
+case("Checkpoint: parameters' gradients added twice", "", method(_sublayers_twice), "factor")
 
 
 # --- one weight in two places

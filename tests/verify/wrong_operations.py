@@ -78,8 +78,7 @@ linear(
 linear(
     "weight not transposed",
     given_right(lambda right, dy, saved: (dy @ saved.weight.T, *right(dy, saved)[1:])),
-    "unrelated",
-    "missing term",
+    "transposed",
     shapes=SQUARE,
 )
 over_rows = dbias(lambda dy: np.sum(dy, axis=1))
@@ -119,7 +118,7 @@ layer_norm("no projection onto ones", layer_norm_dx(ones=0), "missing term")
 layer_norm("no projection onto xhat", layer_norm_dx(xhat=0), "missing term")
 layer_norm("no projection at all", layer_norm_dx(ones=0, xhat=0), "missing term", "unrelated")
 layer_norm("weight forgotten", layer_norm_dx(weight=0), "missing term", "unrelated")
-layer_norm("no division by the deviation", layer_norm_dx(r=0), "missing term", "missing factor")
+layer_norm("no division by the deviation", layer_norm_dx(r=0), "missing factor")
 layer_norm("dweight without xhat", given_right(_bias_gradient_twice), "exchanged", "unrelated")
 layer_norm("dx times weight once more", given_right(_weight_twice), "missing factor")
 layer_norm("dbias halved", change(d2=lambda g: g / 2), "factor")
@@ -207,7 +206,7 @@ log_softmax("sum dropped", lambda right, dy, s: dy.copy(), "missing term")
 log_softmax(
     "mean for the weighted sum",
     lambda right, dy, s: dy - np.mean(dy, axis=-1, keepdims=True),
-    "missing term",
+    "unrelated",
 )
 log_softmax(
     "softmax's backward",
@@ -235,41 +234,37 @@ case(
     "gelu: the slope of the approximation",
     of_catalogue("gelu [approximate=none]"),
     keeping_inputs(lambda right, dy, s, x: right(dy, F.gelu(*x, approximate="tanh")[1])),
-    "missing term",
-    "missing factor",
+    "unrelated",
 )
 case(
     "gelu: the exact slope of the approximation",
     of_catalogue("gelu [approximate=tanh]"),
     keeping_inputs(lambda right, dy, s, x: right(dy, F.gelu(*x)[1])),
-    "missing term",
-    "missing factor",
+    "unrelated",
 )
 case(
     "quick_gelu: sharpness forgotten",
     of_catalogue("quick_gelu"),
     keeping_inputs(lambda right, dy, s, x: right(dy, F.silu(*x)[1])),
-    "missing term",
+    "unrelated",
 )
 case(
     "silu: only the sigmoid",
     of_catalogue("silu"),
     keeping_inputs(lambda right, dy, s, x: dy * F.sigmoid(*x)[0]),
-    "missing term",
+    "unrelated",
 )
 case(
     "sigmoid: 1 - y forgotten",
     of_catalogue("sigmoid"),
     backward(lambda dy, s: dy * s.y),
-    "missing term",
     "missing factor",
 )
 case(
     "sigmoid: y (1 + y)",
     of_catalogue("sigmoid"),
     backward(lambda dy, s: dy * s.y * (1 + s.y)),
-    "missing term",
-    "missing factor",
+    "unrelated",
 )
 case(
     "tanh: derivative of the input",
@@ -340,9 +335,7 @@ case(
     "rotary: turned on, not back",
     of_catalogue("rotary"),
     given_right(lambda right, dy, s: right(dy, s._replace(sin=-s.sin))),
-    "missing term",
-    "unrelated",
-    "one slice",
+    "transposed",
 )
 case(
     "rotary: the other layout",
@@ -549,7 +542,7 @@ linear_attention(
     "slope of the queries' features forgotten",
     "",
     _slope_of_queries_forgotten,
-    "missing term",
+    "unrelated",
     "missing factor",
 )
 linear_attention(
@@ -625,7 +618,7 @@ def _ignored_too(right, dy, saved):
 
 cross_entropy("a sum for the mean", "", lambda right, dy, s: right(dy, s) * 6, "factor")
 cross_entropy("mean over B alone", "", lambda right, dy, s: right(dy, s) * 3, "factor")
-cross_entropy("dy ignored", "", lambda right, dy, s: right(1.0, s), "factor")
+cross_entropy("dy ignored", "", lambda right, dy, s: right(1.0, s), "missing factor")
 cross_entropy(
     "the one-hot target forgotten",
     "",
@@ -636,7 +629,67 @@ cross_entropy(
 )
 cross_entropy("ignored targets in the mean", IGNORED, lambda r, dy, s: r(dy, s) * 3 / 5, "factor")
 cross_entropy("ignored rows not zero", IGNORED, _ignored_too, "one slice")
-cross_entropy("smoothing forgotten", IGNORED, _replaced(label_smoothing=0.0), "missing term")
+cross_entropy("smoothing forgotten", IGNORED, _replaced(label_smoothing=0.0), "unrelated")
+
+# --- linear_cross_entropy: dx, dweight
+
+
+def linear_cross_entropy(name, which, f, *families):
+    example = of_catalogue(f"linear_cross_entropy [{which}]" if which else "linear_cross_entropy")
+    case(f"linear_cross_entropy: {name}", example, given_right(f), *families)
+
+
+def _one_hot_forgotten(right, dy, s):
+    """All of p - q but the 1 of the target, in g = e - z q."""
+    g = s.g.copy()
+    g[np.arange(len(g)), s.targets] += s.z[:, 0]
+    return right(dy, s._replace(g=g))
+
+
+def _without_z(right, dy, s):
+    """c_n without the sum of the exponentials."""
+    return right(dy, s._replace(z=np.ones_like(s.z)))
+
+
+def _z_once_too_often(right, dy, s):
+    """c_n in the x of dweight, and again in g."""
+    c = dy / (len(s.x) * s.z)
+    return right(dy, s)[0], (c * s.g).T @ (c * s.x)
+
+
+def _rows_without_c(right, dy, s):
+    return (s.g @ s.weight).reshape(s.shape), right(dy, s)[1]
+
+
+def _smoothing_forgotten(right, dy, s):
+    g = s.g + s.label_smoothing / len(s.weight) * s.z
+    return right(dy, s._replace(g=g))
+
+
+linear_cross_entropy(
+    "a sum for the mean", "", lambda r, dy, s: tuple(6 * g for g in r(dy, s)), "factor"
+)
+linear_cross_entropy("dy ignored", "", lambda r, dy, s: r(1.0, s), "missing factor", "not linear")
+linear_cross_entropy(
+    "ignored targets in the mean",
+    IGNORED,
+    lambda r, dy, s: tuple(g * 3 / 5 for g in r(dy, s)),
+    "factor",
+)
+linear_cross_entropy(
+    "the one-hot target forgotten",
+    "",
+    _one_hot_forgotten,
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+linear_cross_entropy("not divided by z", "", _without_z, "missing factor", "unrelated")
+linear_cross_entropy("c twice in dweight", "", _z_once_too_often, "missing factor", "unrelated")
+linear_cross_entropy("no c in dx", "", _rows_without_c, "missing factor", "unrelated")
+linear_cross_entropy(
+    "smoothing forgotten", IGNORED, _smoothing_forgotten, "missing term", "unrelated"
+)
 
 # --- functions made for the purpose
 
@@ -678,7 +731,7 @@ MEAN = of_pair(mean_square, lambda dy, x: 2 * dy * x / x.size, (3, 4))
 case("mean: division forgotten", MEAN, backward(lambda dy, x: 2 * dy * x), "factor")
 case("mean: over the batch only", MEAN, backward(lambda dy, x: 2 * dy * x / len(x)), "factor")
 case("mean: two forgotten", MEAN, backward(lambda dy, x: dy * x / x.size), "factor")
-case("mean: dy ignored", MEAN, backward(lambda dy, x: 2 * x / x.size), "factor")
+case("mean: dy ignored", MEAN, backward(lambda dy, x: 2 * x / x.size), "missing factor")
 
 
 def shifted(x, shift):
