@@ -76,7 +76,7 @@ class Bias(ABC):
 
     def grouped(self, num_groups: int) -> "Bias":
         """Return this bias for scores whose head axis -3 is split in (num_groups, rest)."""
-        return self
+        return self if self.lead_shape(2)[-1] == 1 else _Grouped(self, num_groups)
 
     def over(self, shape: tuple[int, ...]) -> Array:
         """Return the whole array for scores of `shape`: 1 long where it does not depend on it.
@@ -101,6 +101,14 @@ class Bias(ABC):
     def new_gradient(self) -> Array | None:
         """Return zeros for the gradient of what is to be learned; None if nothing is."""
         return None
+
+    def gradient_lead(self, axes: int) -> tuple[int, ...]:
+        """Return the leading shape of what is learned, over scores with `axes` leading axes.
+
+        An axis along which two indices add to one number is 1 long, and their order is kept;
+        along the others, threads may add at the same time. By itself, no axis is shared out.
+        """
+        return (1,) * axes
 
     def add_gradient(
         self, gradient: Array, ds: Array, lead_index: Index, rows: Span, columns: Span
@@ -264,9 +272,45 @@ def buckets(distance: Array, num_buckets: int, bidirectional: bool, max_distance
     exact = num_buckets // 2
     wide = num_buckets - exact
     ratio = np.maximum(distance, 1) / exact
-    far = exact + (np.log(ratio) / math.log(max_distance / exact) * wide).astype(np.int64)
+    steps = np.log(ratio) / math.log(max_distance / exact) * wide
+    far = exact + (steps + 1e-9).astype(np.int64)  # log 2 / log 32 * 5 is 1 but for rounding
     near: Array = np.where(distance < exact, distance, np.minimum(far, num_buckets - 1))
     return first + near
+
+
+class _Grouped(Bias):
+    """A bias of H heads, for scores (..., G, H / G, n_q, n_k): head (g, r) is g H / G + r."""
+
+    def __init__(self, bias: Bias, num_groups: int) -> None:
+        self._bias, self._groups = bias, num_groups
+        self._rest = bias.lead_shape(2)[-1] // num_groups
+        self.dtype, self.learn = bias.dtype, bias.learn
+
+    def tile(self, lead_index: Index, rows: Span, columns: Span) -> Array:
+        return self._bias.tile(self._whole(lead_index), rows, columns)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        *lead, groups, rest, n_q, n_k = shape
+        self._bias.check((*lead, groups * rest, n_q, n_k))
+
+    def lead_shape(self, axes: int) -> tuple[int, ...]:
+        return (*self._bias.lead_shape(axes - 1)[:-1], self._groups, self._rest)
+
+    def new_gradient(self) -> Array | None:
+        return self._bias.new_gradient()
+
+    def gradient_lead(self, axes: int) -> tuple[int, ...]:
+        *lead, heads = self._bias.gradient_lead(axes - 1)
+        return (*lead, 1, 1) if heads == 1 else (*lead, self._groups, self._rest)
+
+    def add_gradient(
+        self, gradient: Array, ds: Array, lead_index: Index, rows: Span, columns: Span
+    ) -> None:
+        self._bias.add_gradient(gradient, ds, self._whole(lead_index), rows, columns)
+
+    def _whole(self, lead_index: Index) -> Index:
+        *lead, g, r = lead_index
+        return (*lead, g * self._rest + r)
 
 
 class _Dense(Bias):
@@ -305,6 +349,9 @@ class _Dense(Bias):
 
     def new_gradient(self) -> Array:
         return np.zeros(self._given, self._array.dtype)
+
+    def gradient_lead(self, axes: int) -> tuple[int, ...]:
+        return self.lead_shape(axes)
 
     def add_gradient(
         self, gradient: Array, ds: Array, lead_index: Index, rows: Span, columns: Span
@@ -346,7 +393,9 @@ class _ByDistance(Bias):
         if at is not None and (
             at.shape[-1] != shape[-1]
             or shape[-2] > shape[-1]
-            or (at.ndim == 2 and (len(shape) < 4 or len(at) not in (1, shape[0])))
+            or (
+                at.ndim == 2 and (len(shape) < len(self._heads) + 3 or len(at) not in (1, shape[0]))
+            )
         ):
             raise ValueError(
                 f"bias has positions {at.shape}, which do not fit scores {shape}; expected "
@@ -440,6 +489,10 @@ class _Relative(_ByDistance):
 
     def new_gradient(self) -> Array:
         return np.zeros(self._table.shape, self._table.dtype)
+
+    def gradient_lead(self, axes: int) -> tuple[int, ...]:
+        """Say that a head has a column of the table, and a batch, whatever its positions, none."""
+        return (1,) * (axes - len(self._heads)) + self._heads
 
     def add_gradient(
         self, gradient: Array, ds: Array, lead_index: Index, rows: Span, columns: Span

@@ -177,6 +177,8 @@ def _row_block(
                 faded = np.exp(top - shift)
                 total *= faded
                 u *= faded
+                if not tame:  # what has faded to a weight of 0 is no longer looked at
+                    np.copyto(u, 0, where=faded == 0)
                 top[...] = higher
             e = np.exp(s, out=s)  # (3)
             total += e @ ones[: e.shape[1]]  # (4), as a product: np.sum takes four times as long
@@ -263,7 +265,7 @@ class _Case:
         """
         owns = [x.shape[:-2] for x in (self.q, self.k, self.v)]
         if self.how.bias is not None and self.how.bias.dtype is not None:
-            owns.append(self.how.bias.lead_shape(len(self.scores_lead)))
+            owns.append(self.how.bias.gradient_lead(len(self.scores_lead)))
         axes = len(self.lead)
         owns = [(1,) * (axes - len(own)) + own for own in owns]
         free = [all(own[a] == self.lead[a] for own in owns) for a in range(axes)]
@@ -279,7 +281,7 @@ class _Case:
         threads = num_threads() if scores >= _WORTH_SPREADING else 1
         parts = 1 if not groups else max(1, min(blocks, math.ceil(threads / len(groups))))
         # A few times as many pieces as threads: a thread that is disturbed then does fewer.
-        size = max(1, len(groups) // (4 * threads))
+        size = max(1, len(groups) // (4 * threads if threads > 1 else 1))
         pieces = [
             [index for group in groups[i : i + size] for index in group]
             for i in range(0, len(groups), size)

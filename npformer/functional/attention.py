@@ -199,6 +199,8 @@ def attention_backward(
     dp = _drop(da, rate, seed)  # (4')
     r = np.sum(dp * p, axis=-1, keepdims=True)
     ds = p * (dp - r)  # (3'), (2')
+    if not tame:
+        ds = np.where(p != 0, ds, 0)  # nor is r, where it is not finite
     dbias = None if bias is None else _bias_gradient(ds, bias)  # (1')
     dq = unbroadcast(scale * mix(ds, k, tame), q.shape)  # (1')
     dk = unbroadcast(scale * mix(ds.swapaxes(-1, -2), q, tame), k.shape)  # (1')

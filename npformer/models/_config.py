@@ -26,15 +26,16 @@ def check_config(config: Any) -> None:
     kv_heads = config.num_heads if config.num_kv_heads is None else config.num_kv_heads
     check_heads(owner, config.d_model, config.num_heads, kv_heads)
     check_rate(owner, "dropout", config.dropout)
-    for name in ("bias", "tie_embeddings", "rotary_interleaved"):
+    for name in ("bias", "tie_embeddings", "rotary_interleaved", "checkpoint"):
         if not isinstance(getattr(config, name), bool):
             raise TypeError(f"{owner}: {name} is {getattr(config, name)!r}; expected True or False")
     check_choice(owner, "norm", config.norm, NORMS)
     check_choice(owner, "norm_position", config.norm_position, NORM_POSITIONS)
     check_choice(owner, "activation", config.activation, [*ACTIVATIONS, "swiglu"])
     check_choice(owner, "position", config.position, POSITIONS)
-    if config.position == "t5":  # of one direction: a decoder has as many buckets for its own
-        check_buckets(owner, config.relative_buckets, True, config.relative_distance)
+    if config.position == "t5":  # a decoder has all buckets for one direction, an encoder half
+        for both in (False, True):
+            check_buckets(owner, config.relative_buckets, both, config.relative_distance)
     check_positive(owner, norm_eps=config.norm_eps, rotary_base=config.rotary_base)
     even = config.d_model if config.position == "sinusoidal" else 0
     even = config.d_model // config.num_heads if config.position == "rotary" else even
@@ -69,4 +70,5 @@ def stack_options(config: Any) -> dict[str, Any]:
         "norm_eps": config.norm_eps,
         "rotary_base": config.rotary_base if config.position == "rotary" else None,
         "rotary_interleaved": config.rotary_interleaved,
+        "checkpoint": config.checkpoint,
     }

@@ -309,6 +309,18 @@ def test_nan_reaches_those_who_look_at_it_and_no_one_else(which):
     assert np.isnan(y[3:]).any(axis=1).all()
 
 
+@pytest.mark.parametrize("content", [np.nan, np.inf])
+def test_who_looks_at_nan_spoils_no_key_that_it_does_not_look_at(content):
+    """The first query's output is lost; the second's keys have finite gradients all the same."""
+    held = np.array([[True, True, False, False], [False, False, True, True]])
+    q, k, v, dy = qkv(0, n_q=2, n_k=4)
+    want = pass_of(q[1:], k[2:], v[2:], dy[1:])
+    v[1] = content
+    y, dq, dk, dv, _ = pass_of(q, k, v, dy, mask=held)
+    assert not np.isfinite(y[0]).any()
+    assert_same([y[1:], dq[1:], dk[2:], dv[2:], None], want, rtol=1e-12, atol=1e-13)
+
+
 def test_values_that_are_not_finite_are_summed_as_any_others():
     """Entry by entry, over the keys that are looked at: several in one head, one in several."""
     q, k, v, _ = qkv(0, 7, n_q=5)
@@ -439,7 +451,9 @@ def test_what_is_dropped_is_not_looked_at():
     want = pass_of(q, k, v, dy, dropout=0.5, rng=np.random.default_rng(1))
     v[3] = np.nan
     y, saved = F.attention(q, k, v, dropout=0.5, rng=np.random.default_rng(1))
-    dropped = ~kept(how(saved).seed, np.zeros((), np.uint64), Span(0, 20, 20), Span(3, 4, 5), 0.5)[:, 0]
+    dropped = ~kept(how(saved).seed, np.zeros((), np.uint64), Span(0, 20, 20), Span(3, 4, 5), 0.5)[
+        :, 0
+    ]
     assert 0 < dropped.sum() < 20
     got = y, F.attention_backward(dy, saved)[0]
     assert_same([a[dropped] for a in got], [a[dropped] for a in want[:2]])
@@ -472,10 +486,14 @@ def test_dropout_keeps_the_mean():
     assert np.all(np.abs(np.mean(y, axis=0) - want) < 5 * np.std(y, axis=0) / math.sqrt(2000))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")  # infinity less infinity, what comes of it
 def test_what_overflows_in_ordinary_numbers_is_reported():
     q, k, v, dy = qkv(0, n_q=1)
     _, saved = F.attention(q, k, 100 * v)
-    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="overflow encountered in (matmul|multiply)"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.warns(RuntimeWarning, match="overflow encountered in (matmul|multiply)"),
+    ):
         F.attention_backward(1.7e308 * np.sign(dy), saved)
 
 

@@ -1,0 +1,35 @@
+"""What is tame: where a weight of 0 can be left to a plain product."""
+
+import math
+
+import numpy as np
+import pytest
+
+from npformer.functional._silence import is_tame, mix
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_tame_is_what_is_smaller_than_the_root_of_the_largest_number(dtype):
+    limit = math.sqrt(float(np.finfo(dtype).max))
+    parts = [1.0, 1j] if dtype is np.complex128 else [1.0]
+    for part in parts:
+        for number, tame in (
+            (0.99 * limit, True),
+            (limit, False),
+            (math.inf, False),
+            (math.nan, False),
+        ):
+            for sign in (1, -1):
+                x = np.ones((2, 3), dtype)
+                x.view(x.real.dtype)[1, 2 * (dtype is np.complex128) + (part == 1j)] = sign * number
+                assert is_tame(x) is tame
+                assert is_tame(np.ones(3), x) is tame
+    assert is_tame(np.empty((0, 3), dtype)) is True
+
+
+def test_a_weight_of_zero_meets_nothing():
+    weights = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
+    x = np.array([[np.nan, 1.0], [3.0, 4.0], [np.inf, -np.inf]])
+    want = [[6.0, 8.0], [np.nan, 1.0], [np.inf, -np.inf]]
+    np.testing.assert_array_equal(mix(weights, x, False), want)
+    np.testing.assert_array_equal(mix(weights, x[1:2].repeat(3, 0), True), weights @ x[[1, 1, 1]])
