@@ -158,7 +158,7 @@ def alibi(num_heads: int, *, positions: Array | None = None, dtype: DTypeLike = 
     Press, Smith and Lewis (2022), "Train Short, Test Long", arXiv:2108.12409, section 3.
     """
     check_size("alibi", num_heads=num_heads)
-    return _Alibi((num_heads,), _checked("alibi", positions), real_dtype("alibi", dtype))
+    return _Alibi(num_heads, _checked("alibi", positions), real_dtype("alibi", dtype))
 
 
 def alibi_slopes(num_heads: int) -> list[float]:
@@ -213,7 +213,7 @@ def relative(
     if table.ndim != 2:
         raise ValueError(f"relative: table is {table.shape}; expected (num_buckets, num_heads)")
     check_buckets("relative", len(table), bidirectional, max_distance)
-    heads = (table.shape[1],)
+    heads = table.shape[1]
     bias = _Relative(heads, _checked("relative", positions), table, bidirectional, max_distance)
     bias.learn = learn
     return bias
@@ -290,8 +290,13 @@ class _Grouped(Bias):
         return self._bias.tile(self._whole(lead_index), rows, columns)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        *lead, groups, rest, n_q, n_k = shape
-        self._bias.check((*lead, groups * rest, n_q, n_k))
+        G, R = self._groups, self._rest
+        if len(shape) < 4 or shape[-4:-2] != (G, R):
+            raise ValueError(
+                f"bias is made for {G * R} heads and does not fit scores {shape}; "
+                f"expected (..., {G}, {R}, n_q, n_k)"
+            )
+        self._bias.check((*shape[:-4], G * R, *shape[-2:]))
 
     def lead_shape(self, axes: int) -> tuple[int, ...]:
         return (*self._bias.lead_shape(axes - 1)[:-1], self._groups, self._rest)
@@ -311,6 +316,9 @@ class _Grouped(Bias):
     def _whole(self, lead_index: Index) -> Index:
         *lead, g, r = lead_index
         return (*lead, g * self._rest + r)
+
+    def __repr__(self) -> str:
+        return repr(self._bias)
 
 
 class _Dense(Bias):
@@ -375,8 +383,8 @@ class _ByDistance(Bias):
     numbers, and is a view of these.
     """
 
-    def __init__(self, heads: tuple[int, ...], positions: Array | None) -> None:
-        self._heads = heads  # (H,), or (G, H/G) for grouped queries
+    def __init__(self, heads: int, positions: Array | None) -> None:
+        self._heads = heads
         self._positions = positions
 
     @abstractmethod
@@ -384,18 +392,16 @@ class _ByDistance(Bias):
         """Return the bias of each distance, in its shape."""
 
     def check(self, shape: tuple[int, ...]) -> None:
-        if shape[:-2][-len(self._heads) :] != self._heads:
+        if len(shape) < 3 or shape[-3] != self._heads:
             raise ValueError(
-                f"bias is made for {math.prod(self._heads)} heads and does not fit scores {shape}; "
-                f"expected (..., {', '.join(map(str, self._heads))}, n_q, n_k)"
+                f"bias is made for {self._heads} heads and does not fit scores {shape}; "
+                f"expected (..., {self._heads}, n_q, n_k)"
             )
         at = self._positions
         if at is not None and (
             at.shape[-1] != shape[-1]
             or shape[-2] > shape[-1]
-            or (
-                at.ndim == 2 and (len(shape) < len(self._heads) + 3 or len(at) not in (1, shape[0]))
-            )
+            or (at.ndim == 2 and (len(shape) < 4 or len(at) not in (1, shape[0])))
         ):
             raise ValueError(
                 f"bias has positions {at.shape}, which do not fit scores {shape}; expected "
@@ -403,23 +409,19 @@ class _ByDistance(Bias):
             )
 
     def lead_shape(self, axes: int) -> tuple[int, ...]:
-        lead = [1] * (axes - len(self._heads)) + list(self._heads)
+        lead = [1] * (axes - 1) + [self._heads]
         if self._positions is not None and self._positions.ndim == 2:
             lead[0] = len(self._positions)
         return tuple(lead)
 
     def tile(self, lead_index: Index, rows: Span, columns: Span) -> Array:
-        head = self._head(lead_index)
+        head = lead_index[-1]
         if self._positions is not None:
             return self._of(head, self._distances(lead_index, rows, columns))
         diagonals = self._of(head, self._diagonals(rows, columns))
         width = columns.stop - columns.start
         # Row i of R holds diagonals R - 1 - i, ..., R - 1 - i + C - 1.
         return np.lib.stride_tricks.sliding_window_view(diagonals, width)[::-1]
-
-    def _head(self, lead_index: Index) -> int:
-        own = lead_index[len(lead_index) - len(self._heads) :]
-        return int(np.ravel_multi_index(own, self._heads))
 
     def _distances(self, lead_index: Index, rows: Span, columns: Span) -> Array:
         """(len(rows), len(columns)) distances by the positions that were given."""
@@ -438,28 +440,23 @@ class _ByDistance(Bias):
 
 
 class _Alibi(_ByDistance):
-    def __init__(
-        self, heads: tuple[int, ...], positions: Array | None, dtype: "np.dtype[Any]"
-    ) -> None:
+    def __init__(self, heads: int, positions: Array | None, dtype: "np.dtype[Any]") -> None:
         super().__init__(heads, positions)
-        self._slopes = alibi_slopes(math.prod(heads))
+        self._slopes = alibi_slopes(heads)
         self._tile_dtype = dtype
-
-    def grouped(self, num_groups: int) -> Bias:
-        return _Alibi(_split(self._heads, num_groups), self._positions, self._tile_dtype)
 
     def _of(self, head: int, distance: Array) -> Array:
         bias: Array = (-self._slopes[head] * np.abs(distance)).astype(self._tile_dtype)
         return bias
 
     def __repr__(self) -> str:
-        return f"alibi({math.prod(self._heads)})"
+        return f"alibi({self._heads})"
 
 
 class _Relative(_ByDistance):
     def __init__(
         self,
-        heads: tuple[int, ...],
+        heads: int,
         positions: Array | None,
         table: Array,
         bidirectional: bool,
@@ -470,15 +467,6 @@ class _Relative(_ByDistance):
         self._table = table
         self._bidirectional = bidirectional
         self._max_distance = max_distance
-
-    def grouped(self, num_groups: int) -> Bias:
-        return _Relative(
-            _split(self._heads, num_groups),
-            self._positions,
-            self._table,
-            self._bidirectional,
-            self._max_distance,
-        )
 
     def _buckets(self, distance: Array) -> Array:
         return buckets(distance, len(self._table), self._bidirectional, self._max_distance)
@@ -492,7 +480,7 @@ class _Relative(_ByDistance):
 
     def gradient_lead(self, axes: int) -> tuple[int, ...]:
         """Say that a head has a column of the table, and a batch, whatever its positions, none."""
-        return (1,) * (axes - len(self._heads)) + self._heads
+        return (1,) * (axes - 1) + (self._heads,)
 
     def add_gradient(
         self, gradient: Array, ds: Array, lead_index: Index, rows: Span, columns: Span
@@ -502,7 +490,7 @@ class _Relative(_ByDistance):
             distance = self._distances(lead_index, rows, columns)
         else:
             distance, ds = self._diagonals(rows, columns), _diagonal_sums(ds)
-        np.add.at(gradient[:, self._head(lead_index)], self._buckets(distance), ds)
+        np.add.at(gradient[:, lead_index[-1]], self._buckets(distance), ds)
 
     def __repr__(self) -> str:
         return f"relative({describe(self._table)})"
@@ -519,11 +507,6 @@ def _diagonal_sums(x: Array) -> Array:
     wide[:, :columns] = x[::-1]  # from the last row on, each starts one place later
     sums: Array = wide.reshape(-1)[: rows * (columns + rows - 1)].reshape(rows, -1).sum(axis=0)
     return sums
-
-
-def _split(heads: tuple[int, ...], num_groups: int) -> tuple[int, int]:
-    count = math.prod(heads)
-    return num_groups, count // num_groups
 
 
 def _checked(owner: str, positions: Array | None) -> Array | None:

@@ -525,8 +525,8 @@ AT = np.arange(3)
                            "(batch, n_k), with at least as many keys as queries"),
         ((4, 2, 3), AT[None], 1, "positions (1, 3), which do not fit scores (4, 2, 3)"),
         ((3, 4, 2, 3), AT[[[0, 1, 2]] * 2], 1, "positions (2, 3), which do not fit scores (3, 4"),
-        ((2, 2, 2, 3), AT[None], 2, "positions (1, 3), which do not fit scores (2, 2, 2, 3)"),
-        ((2, 2, 2, 3), AT[[[0, 1, 2]] * 2], 2, "positions (2, 3), which do not fit scores (2, 2"),
+        ((2, 2, 2, 3), AT[None], 2, "positions (1, 3), which do not fit scores (4, 2, 3)"),
+        ((2, 2, 2, 3), AT[[[0, 1, 2]] * 2], 2, "positions (2, 3), which do not fit scores (4, 2"),
     ],
 )  # fmt: skip
 def test_scores_that_a_bias_does_not_fit_are_refused(make, shape, positions, groups, said):
