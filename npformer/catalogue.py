@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from . import biases, layers, masks, models
 from . import functional as F
-from . import layers, masks, models
 from .core.arrays import Array, real_dtype
 from .core.layer import Layer
 from .core.run import Run
@@ -156,6 +156,16 @@ def _operations(draw: _Draw) -> Iterator[Example]:
     targets = np.array([0, -100, 4, 4, -100])
     smoothed = _with(F.cross_entropy, label_smoothing=0.2), F.cross_entropy_backward
     yield Example("cross_entropy", "smoothed, some ignored", smoothed, (draw(5, 6), targets))
+    yield from _linear_cross_entropies(draw)
+
+
+def _linear_cross_entropies(draw: _Draw) -> Iterator[Example]:
+    op, back = F.linear_cross_entropy, F.linear_cross_entropy_backward
+    head = draw(2, 3, 4), draw(5, 4), draw.ids(5, 2, 3)
+    yield Example("linear_cross_entropy", "", (op, back), head)
+    smoothed = _with(op, label_smoothing=0.2), back
+    some = draw(5, 3), draw(6, 3), np.array([0, -100, 4, 4, -100])
+    yield Example("linear_cross_entropy", "smoothed, some ignored", smoothed, some)
 
 
 def _attentions(draw: _Draw) -> Iterator[Example]:
@@ -254,6 +264,27 @@ def _layers(draw: _Draw) -> Iterator[Example]:
         padded = {"memory_mask": np.array([[True, True, False], [True] * 3])[:, None, None]}
         yield Example("Decoder", position, tower, (draw(2, 2, 4), draw(2, 3, 4)), padded)
 
+    again = layers.Checkpoint(layers.EncoderLayer(8, 2, 12, dropout=0.2, **new))
+    yield Example("Checkpoint", "", again, (draw(2, 3, 8),), seed=1)
+    rotary = layers.DecoderLayer(8, 2, 12, dropout=0.2, rotary_base=100.0, **new)
+    twice = layers.Checkpoint(layers.Checkpoint(rotary))
+    options = {"mask": masks.padding(np.array([2, 3])), "positions": np.arange(3) + 2}
+    pair = (draw(2, 3, 8), draw(2, 4, 8))
+    yield Example("Checkpoint", "nested, two inputs, masked", twice, pair, options, seed=1)
+    stack = layers.Encoder(2, 4, 2, 6, dropout=0.2, checkpoint=True, **new)
+    yield Example("Encoder", "checkpoint", stack, (draw(2, 3, 4),), seed=1)
+    tower = layers.Decoder(2, 4, 2, 6, dropout=0.2, checkpoint=True, **new)
+    yield Example("Decoder", "checkpoint", tower, (draw(2, 2, 4), draw(2, 3, 4)), seed=1)
+
+    for both in (True, False):
+        relative = layers.RelativePositionBias(2, 6, 5, both, **new)
+        case = "both directions" if both else "one direction"
+        yield Example("RelativePositionBias", case, relative, (), {"n_q": 4, "n_k": 9})
+    # What the table learns is handed to the bias's `learn`; attention itself keeps none of it.
+    shared = layers.MultiHeadAttention(8, 4, 1, **new)
+    options = {"bias": biases.relative(draw(6, 4), max_distance=5), "mask": masks.causal()}
+    yield Example("MultiHeadAttention", "shared keys, T5's bias", shared, (draw(2, 3, 8),), options)
+
 
 def _linear_attention_layers(draw: _Draw, new: dict[str, Any]) -> Iterator[Example]:
     plain = layers.LinearAttention(8, 2, **new)
@@ -279,6 +310,10 @@ def _models(draw: _Draw) -> Iterator[Example]:
     config = models.TransformerConfig(7, 5, 4, 2, 1, d_ff=6)
     transformer = models.Transformer(config, **new)
     yield Example("Transformer", "", transformer, (ids, draw.ids(7, 2, 3), mask), seed=1)
+    t5 = models.GPTConfig(
+        7, 5, 4, 2, 1, 6, position="t5", relative_buckets=4, relative_distance=3, window=3
+    )
+    yield Example("GPT", "T5's bias, window", models.GPT(t5, **new), (ids, mask))
 
 
 def _with(forward: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from .gelu import gelu, gelu_backward
 from .layer_norm import layer_norm, layer_norm_backward
 from .linear import linear, linear_backward
 from .linear_attention import linear_attention, linear_attention_backward
+from .linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_backward
 from .log_softmax import log_softmax, log_softmax_backward
 from .quick_gelu import quick_gelu, quick_gelu_backward
 from .relu import relu, relu_backward
@@ -65,4 +66,6 @@ __all__ = [
     "linear_attention_backward",
     "cross_entropy",
     "cross_entropy_backward",
+    "linear_cross_entropy",
+    "linear_cross_entropy_backward",
 ]

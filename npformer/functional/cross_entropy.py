@@ -21,18 +21,24 @@ Saved: p for the counted rows. x is not needed.
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from ..core.arrays import (
     Array,
+    BoolArray,
     check_floats,
     check_ids,
     check_integers,
     scalar_gradient,
 )
-from .softmax import shifted_exp
+from ..core.errors import DivergedError
+
+_CACHED = (
+    2**17
+)  # logits that are worked on at a time: as float32 they fill half an L2 cache of 1 MiB
 
 
 class CrossEntropySaved(NamedTuple):
@@ -87,26 +93,22 @@ def cross_entropy(
             f"cross_entropy: logits {logits.shape} and targets {targets.shape} do not fit; "
             f"expected (..., V) and (...)"
         )
-    if not 0.0 <= label_smoothing < 1.0:
-        raise ValueError(
-            f"cross_entropy: label_smoothing is {label_smoothing}; expected 0 <= it < 1"
-        )
     V = logits.shape[-1]
-    is_counted = targets != ignore_index
-    check_ids("cross_entropy", "targets", np.where(is_counted, targets, 0), V, "classes:")
-    rows, t, counted = logits.reshape(-1, V), targets.reshape(-1), None
-    if not is_counted.all():
+    is_counted = counted_targets("cross_entropy", targets, V, ignore_index, label_smoothing)
+    x, t, counted = logits.reshape(-1, V), targets.reshape(-1), None
+    if is_counted.all():
+        p = np.empty(x.shape, x.dtype)
+    else:
         counted = np.flatnonzero(is_counted)
-        rows, t = rows[counted], t[counted]
-    N = len(t)
-    p, m = shifted_exp("cross_entropy", rows, -1)  # (1)
-    z = np.sum(p, axis=-1, keepdims=True)
-    right = rows[np.arange(N), t] - m[:, 0]
-    nats = np.log(z[:, 0]) - (1.0 - label_smoothing) * right  # (2) - (4), row by row
-    if label_smoothing:
-        nats = nats - label_smoothing * (np.sum(rows, axis=-1) / V - m[:, 0])
-    loss = logits.dtype.type(np.sum(nats) / max(N, 1))  # (4)
-    p /= z
+        t = t[counted]
+        p = x = x[counted]  # a copy, which may be written over
+    nats = np.empty(len(t), x.dtype)
+    for rows, z, nats_of_rows in exponentials(
+        "cross_entropy", "x", x, t, float(label_smoothing), out=p
+    ):
+        p[rows] /= z
+        nats[rows] = nats_of_rows
+    loss = logits.dtype.type(np.sum(nats) / max(len(t), 1))  # (4)
     return loss, CrossEntropySaved(p, t, counted, float(label_smoothing), logits.shape)
 
 
@@ -133,11 +135,97 @@ def cross_entropy_backward(dy: float, saved: CrossEntropySaved) -> Array:
     p, targets, counted, label_smoothing, shape = saved
     dy = scalar_gradient("cross_entropy_backward", dy, p)
     N, V = p.shape
-    dx: Array = p - label_smoothing / V
-    dx[np.arange(N), targets] -= 1.0 - label_smoothing  # (2') p - q; m cancelled in it (1')
-    dx *= dy / max(N, 1)  # (4')
-    if counted is None:
-        return dx.reshape(shape)
-    dlogits = np.zeros((math.prod(shape) // V, V), dx.dtype)
-    dlogits[counted] = dx
-    return dlogits.reshape(shape)
+    each, of_all, of_right = dy / max(N, 1), label_smoothing / V, 1.0 - label_smoothing  # (4')
+    n = N if counted is None else math.prod(shape) // V
+    dx: Array = np.zeros((n, V), p.dtype) if n > N else np.empty((n, V), p.dtype)
+    for rows in row_blocks(N, V):
+        part = np.multiply(p[rows], each, out=dx[rows] if counted is None else None)
+        if label_smoothing:
+            part -= each * of_all
+        right = np.arange(len(part)), targets[rows]
+        part[right] = each * (p[rows][right] - of_all - of_right)  # (2') p - q; m cancelled (1')
+        if counted is not None:
+            dx[counted[rows]] = part
+    return dx.reshape(shape)
+
+
+def counted_targets(
+    op: str, targets: Array, V: int, ignore_index: int, label_smoothing: float
+) -> BoolArray:
+    """Say which targets are counted; refuse those that are no class, and a smoothing that is none.
+
+    Parameters
+    ----------
+    op : str
+        Who is asking, to open the message with.
+    targets : (...) integer ndarray
+    V : int
+        Number of classes.
+    ignore_index, label_smoothing
+        As `cross_entropy` takes them.
+
+    Returns
+    -------
+    (...) bool ndarray
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"{op}: label_smoothing is {label_smoothing}; expected 0 <= it < 1")
+    counted: BoolArray = np.asarray(targets != ignore_index)
+    check_ids(op, "targets", np.where(counted, targets, 0), V, "classes:")
+    return counted
+
+
+def row_blocks(N: int, V: int) -> Iterator[slice]:
+    """Yield blocks of N rows of V logits, each small enough to stay in the cache."""
+    step = max(1, _CACHED // V)
+    return (slice(start, min(start + step, N)) for start in range(0, N, step))
+
+
+def exponentials(
+    op: str, name: str, x: Array, targets: Array, label_smoothing: float, *, out: Array
+) -> Iterator[tuple[slice, Array, Array]]:
+    """Equations (1) to (4), for a block of rows at a time.
+
+    Parameters
+    ----------
+    op, name : str
+        Who is asking, and what the logits are called there, for a message.
+    x : (N, V) ndarray
+        Logits; all rows are counted.
+    targets : (N,) integer ndarray
+    label_smoothing : float
+    out : (N, V) ndarray
+        Filled with e; may be `x` itself.
+
+    Yields
+    ------
+    rows : slice
+        The n rows of `out` that have just been filled, and are still in the cache.
+    z : (n, 1) ndarray
+        The sums of their e.
+    nats : (n,) ndarray
+        What each of them adds to N L.
+
+    Raises
+    ------
+    DivergedError
+        If logits are +inf, or all of a row -inf.
+    """
+    N, V = x.shape
+    ones = np.ones((V, 1), out.dtype)
+    for rows in row_blocks(N, V):
+        m = np.max(x[rows].real, axis=-1, keepdims=True)  # (1)
+        if np.any(np.isinf(m)):
+            raise DivergedError(
+                f"{op}: along axis -1 of {name} {x.shape} an entry is +inf, or all are -inf; "
+                f"there is no distribution over such scores"
+            )
+        shifted = np.subtract(x[rows], m, out=out[rows])
+        right = shifted[np.arange(len(shifted)), targets[rows]]
+        nats = -(1.0 - label_smoothing) * right
+        if label_smoothing:
+            nats -= (label_smoothing / V) * (shifted @ ones)[:, 0]
+        e = np.exp(shifted, out=shifted)
+        z = e @ ones  # as a product: np.sum takes twice as long, or more
+        nats += np.log(z[:, 0])  # (2) - (4), row by row
+        yield rows, z, nats

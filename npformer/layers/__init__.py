@@ -1,5 +1,6 @@
 """Layers: parameters, and calls into `npformer.functional`, forward and backward as siblings."""
 
+from .checkpoint import Checkpoint
 from .decoder import Decoder
 from .decoder_layer import DecoderLayer
 from .dropout import Dropout
@@ -33,5 +34,6 @@ __all__ = [
     "DecoderLayer",
     "Encoder",
     "Decoder",
+    "Checkpoint",
     "KVCache",
 ]

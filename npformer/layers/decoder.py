@@ -11,6 +11,7 @@ Backward, given dy
          every layer reads z, so dz is the sum of the parts
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,14 +22,15 @@ from ..core.arrays import Array, check_size
 from ..core.layer import Layer
 from ..core.run import Run
 from ._residual import make_norm
-from .decoder_layer import DecoderLayer, DecoderLayerSaved
+from .checkpoint import checkpoint_backward, checkpoint_forward
+from .decoder_layer import DecoderLayer
 from .kv_cache import KVCache, undoable
 
 
 class DecoderSaved(NamedTuple):
     """What `Decoder.backward` needs."""
 
-    layers: tuple[DecoderLayerSaved | None, ...]
+    layers: tuple[Any, ...]  # of each layer, or of its checkpoint
     norm: Any  # of the last norm; None in a post-norm stack
 
 
@@ -42,6 +44,9 @@ class Decoder(Layer):
     d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
 norm_eps, rotary_base, rotary_interleaved, rng, dtype
         As for `DecoderLayer`.
+    checkpoint : bool, optional
+        Keep only each layer's inputs and run the layer again in backward: less memory, more
+        time, the same numbers. See `Checkpoint`.
 
     Attributes
     ----------
@@ -66,11 +71,13 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
+        checkpoint: bool = False,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
         check_size("Decoder", num_layers=num_layers)
         rng = np.random.default_rng(rng)
+        self.checkpoint = checkpoint
         self.layers = tuple(
             DecoderLayer(
                 d_model,
@@ -108,7 +115,8 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         """Map x (..., T, d_model), looking at memory (..., S, d_model); see `DecoderLayer`."""
         layers_saved = []
         for layer in self.layers:
-            x, saved = layer.forward(
+            forward = partial(checkpoint_forward, layer) if self.checkpoint else layer.forward
+            x, saved = forward(
                 x,
                 memory,
                 mask=mask,
@@ -132,11 +140,12 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         """Return dx (..., T, d_model) and dmemory (..., S, d_model)."""
         saved = undoable("Decoder", saved)
         dx = dy if self.norm is None else self.norm.backward(dy, saved.norm)  # (2')
-        parts = []
+        dmemory: Any = None
         for layer, layer_saved in zip(self.layers[::-1], saved.layers[::-1], strict=True):
-            dx, part = layer.backward(dx, layer_saved)  # (1')
-            parts.append(part)
-        dmemory = parts[0]
-        for part in parts[1:]:
-            dmemory += part  # parts[0] is this pass's own array
+            undo = partial(checkpoint_backward, layer) if self.checkpoint else layer.backward
+            dx, part = undo(dx, layer_saved)  # (1')
+            if dmemory is None:
+                dmemory = part  # this pass's own array
+            else:
+                dmemory += part
         return dx, dmemory

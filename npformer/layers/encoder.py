@@ -10,6 +10,7 @@ Backward, given dy
     (1') dx_l by layer_l's backward, from the last to the first
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,14 +21,15 @@ from ..core.arrays import Array, check_size
 from ..core.layer import Layer
 from ..core.run import Run
 from ._residual import make_norm
-from .encoder_layer import EncoderLayer, EncoderLayerSaved
+from .checkpoint import checkpoint_backward, checkpoint_forward
+from .encoder_layer import EncoderLayer
 from .kv_cache import KVCache, undoable
 
 
 class EncoderSaved(NamedTuple):
     """What `Encoder.backward` needs."""
 
-    layers: tuple[EncoderLayerSaved | None, ...]
+    layers: tuple[Any, ...]  # of each layer, or of its checkpoint
     norm: Any  # of the last norm; None in a post-norm stack
 
 
@@ -41,6 +43,9 @@ class Encoder(Layer):
     d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
 norm_eps, rotary_base, rotary_interleaved, rng, dtype
         As for `EncoderLayer`.
+    checkpoint : bool, optional
+        Keep only each layer's input and run the layer again in backward: less memory, more
+        time, the same numbers. See `Checkpoint`.
 
     Attributes
     ----------
@@ -65,11 +70,13 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
+        checkpoint: bool = False,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
         check_size("Encoder", num_layers=num_layers)
         rng = np.random.default_rng(rng)
+        self.checkpoint = checkpoint
         self.layers = tuple(
             EncoderLayer(
                 d_model,
@@ -105,7 +112,8 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         """Map x (..., T, d_model); mask, bias, positions and cache as in `MultiHeadAttention`."""
         layers_saved = []
         for layer in self.layers:
-            x, saved = layer.forward(
+            forward = partial(checkpoint_forward, layer) if self.checkpoint else layer.forward
+            x, saved = forward(
                 x, mask=mask, bias=bias, positions=positions, cache=cache, run=run
             )  # (1)
             layers_saved.append(saved)
@@ -121,5 +129,6 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         saved = undoable("Encoder", saved)
         dx = dy if self.norm is None else self.norm.backward(dy, saved.norm)  # (2')
         for layer, layer_saved in zip(self.layers[::-1], saved.layers[::-1], strict=True):
-            dx = layer.backward(dx, layer_saved)  # (1')
+            undo = partial(checkpoint_backward, layer) if self.checkpoint else layer.backward
+            dx = undo(dx, layer_saved)  # (1')
         return dx

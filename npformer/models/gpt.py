@@ -4,10 +4,10 @@ Forward, for ids t (batch, length)
     (1)  x = embed(t)                       _inputs.py                        (B, T, D)
     (2)  h = stack(x), causal               layers/encoder.py                 (B, T, D)
     (3)  logits = h W_out^T                 W_out is the token table, if tied (B, T, V)
-    (4)  L = cross_entropy(logits, targets)
+    (4)  L = cross_entropy(logits, targets) with (3) in one, functional/linear_cross_entropy.py
 
 Backward, given dL
-    (4') dlogits                            functional/cross_entropy.py
+    (4') dlogits                            together with (3'): linear_cross_entropy.py
     (3') dh, dW_out                         a tied table receives this ...
     (2') dx
     (1') dW_embed                           ... and this: the sum of both uses
@@ -24,8 +24,8 @@ from .. import masks
 from ..core.arrays import Array, BoolArray, check_size
 from ..core.initialize import skeleton
 from ..core.run import Run
-from ..functional.cross_entropy import CrossEntropySaved
 from ..functional.linear import LinearSaved
+from ..functional.linear_cross_entropy import LinearCrossEntropySaved
 from ..layers import Embedding, Encoder, Linear
 from ..layers.encoder import EncoderSaved
 from ..layers.kv_cache import KVCache, undoable
@@ -71,6 +71,7 @@ class GPTConfig:
     relative_distance: int = 128  # ... from here on in one group
     window: int | None = None  # tokens that each looks back at, itself included; None: all
     tie_embeddings: bool = True  # one table for input and output
+    checkpoint: bool = False  # run each layer again in backward: less memory, more time
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -88,8 +89,9 @@ class GPTSaved(NamedTuple):
 class GPTLossSaved(NamedTuple):
     """What `GPT.loss_backward` needs."""
 
-    model: GPTSaved | None
-    cross_entropy: CrossEntropySaved
+    inputs: InputEmbeddingSaved
+    stack: EncoderSaved | None
+    head: LinearCrossEntropySaved
 
 
 class GPT(Model):
@@ -185,9 +187,7 @@ class GPT(Model):
         if positions is not None:
             check_positions("GPT", positions, ids)
         if cache is None:
-            at = token_positions(mask) if positions is None else positions
-            x, inputs_saved = self.inputs.forward(ids, at, run=run)  # (1)
-            h, stack_saved = self._stack(x, mask, at, positions, None, run)  # (2)
+            h, inputs_saved, stack_saved = self._hidden(ids, mask, positions, run)
             logits, head_saved = self.head.forward(h)  # (3)
             return logits, GPTSaved(inputs_saved, stack_saved, head_saved)
         check_cache("GPT", cache, ids)
@@ -198,6 +198,15 @@ class GPT(Model):
             real = cache.real(length)
             h, _ = self._stack(x, real, keys[:, -length:], keys, cache, run)
             return self.head.forward(h)[0], None
+
+    def _hidden(
+        self, ids: Array, mask: BoolArray | None, positions: Array | None, run: Run | None
+    ) -> tuple[Array, InputEmbeddingSaved, EncoderSaved | None]:
+        """Equations (1) and (2), without a cache."""
+        at = token_positions(mask) if positions is None else positions
+        x, inputs_saved = self.inputs.forward(ids, at, run=run)  # (1)
+        h, stack_saved = self._stack(x, mask, at, positions, None, run)  # (2)
+        return h, inputs_saved, stack_saved
 
     def _stack(
         self,
@@ -232,8 +241,14 @@ class GPT(Model):
         """Add to every parameter's gradient, given dy (batch, length, vocab_size)."""
         saved = undoable("GPT", saved)
         dh = self.head.backward(dy, saved.head)  # (3')
-        dx = self.decoder.backward(dh, saved.stack)  # (2')
-        self.inputs.backward(dx, saved.inputs)  # (1')
+        self._hidden_backward(dh, saved.inputs, saved.stack)
+
+    def _hidden_backward(
+        self, dh: Array, inputs: InputEmbeddingSaved, stack: EncoderSaved | None
+    ) -> None:
+        """Equations (2') and (1')."""
+        dx = self.decoder.backward(dh, stack)  # (2')
+        self.inputs.backward(dx, inputs)  # (1')
 
     def loss(
         self,
@@ -262,13 +277,16 @@ class GPT(Model):
         """
         check_batch("GPT", "ids", ids)
         check_targets("GPT", targets, ids, "ids")
-        logits, saved = self.forward(ids, mask, run=run)
-        loss, loss_saved = F.cross_entropy(logits, targets)  # (4)
-        return loss, GPTLossSaved(saved, loss_saved)
+        check_mask("GPT", "mask", mask, ids)
+        h, inputs_saved, stack_saved = self._hidden(ids, mask, None, run)
+        loss, head_saved = F.linear_cross_entropy(h, self.head.weight.value, targets)  # (3), (4)
+        return loss, GPTLossSaved(inputs_saved, stack_saved, head_saved)
 
     def loss_backward(self, saved: GPTLossSaved, dloss: float = 1.0) -> None:
         """Add `dloss` times the loss's gradient to every parameter's."""
-        self.backward(F.cross_entropy_backward(dloss, saved.cross_entropy), saved.model)  # (4')
+        dh, dweight = F.linear_cross_entropy_backward(dloss, saved.head)  # (4'), (3')
+        self.head.weight.add_grad(dweight, fresh=True)
+        self._hidden_backward(dh, saved.inputs, saved.stack)
 
     def loss_weight(self, ids: Array, targets: Array, mask: BoolArray | None = None) -> int:
         """Return the number of targets that are counted."""

@@ -6,10 +6,11 @@ Forward, for source ids s (B, S) and target ids t (B, T), shifted right by a sta
     (3)  b = embed(t)                                                         (B, T, D)
     (4)  h = decoder(b, z)                  layers/decoder.py                 (B, T, D)
     (5)  logits = h W_out^T                 W_out is the table, if tied       (B, T, V)
-    (6)  L = cross_entropy(logits, targets), with label smoothing
+    (6)  L = cross_entropy(logits, targets), with label smoothing; with (5) in one,
+         functional/linear_cross_entropy.py
 
 Backward, given dL
-    (6') dlogits                            functional/cross_entropy.py
+    (6') dlogits                            together with (5'): linear_cross_entropy.py
     (5') dh, dW_out
     (4') db, dz                             dz: the sum over the decoder's layers
     (3') dW_embed
@@ -28,8 +29,8 @@ from .. import functional as F
 from ..core.arrays import Array, BoolArray
 from ..core.initialize import skeleton
 from ..core.run import Run
-from ..functional.cross_entropy import CrossEntropySaved
 from ..functional.linear import LinearSaved
+from ..functional.linear_cross_entropy import LinearCrossEntropySaved
 from ..layers import Decoder, Embedding, Encoder, Linear
 from ..layers.decoder import DecoderSaved
 from ..layers.encoder import EncoderSaved
@@ -75,6 +76,7 @@ class TransformerConfig:
     relative_distance: int = 128  # ... from here on in one group
     tie_embeddings: bool = True  # the output layer shares the table of both inputs
     label_smoothing: float = 0.1  # share of the wanted probability spread over all tokens
+    checkpoint: bool = False  # run each layer again in backward: less memory, more time
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -110,8 +112,10 @@ class TransformerSaved(NamedTuple):
 class TransformerLossSaved(NamedTuple):
     """What `Transformer.loss_backward` needs."""
 
-    model: TransformerSaved
-    cross_entropy: CrossEntropySaved
+    encode: EncodeSaved
+    inputs: InputEmbeddingSaved
+    decoder: DecoderSaved | None
+    head: LinearCrossEntropySaved
 
 
 class Transformer(Model):
@@ -208,6 +212,22 @@ class Transformer(Model):
 
         Returns logits (batch, T, vocab_size), and what undoes it: None with a cache.
         """
+        if cache is None:
+            h, inputs_saved, decoder_saved = self._hidden(target_in, memory, source_mask, run)
+            logits, head_saved = self.head.forward(h)  # (5)
+            return logits, DecodeSaved(inputs_saved, decoder_saved, head_saved)
+        self._check_decode(target_in, memory, source_mask)
+        check_cache("Transformer", cache, target_in)
+        look = partial(self._look, memory=memory, memory_mask=of_keys(source_mask), run=run)
+        length = target_in.shape[1]
+        with cache.step(None, None, length):
+            at = cache.positions(length)[:, -length:]
+            b, _ = self.target_inputs.forward(target_in, at, run=run)
+            h, _ = look(b, cache=cache, positions=at)
+            return self.head.forward(h)[0], None
+
+    def _check_decode(self, target_in: Array, memory: Array, source_mask: BoolArray | None) -> None:
+        """Refuse a target that is no batch of ids, or does not fit the source."""
         check_batch("Transformer", "target_in", target_in)
         if len(target_in) != len(memory):
             raise ValueError(
@@ -215,19 +235,17 @@ class Transformer(Model):
                 f"{len(memory)}; expected one target for each source"
             )
         check_mask("Transformer", "source_mask", source_mask, memory)
-        look = partial(self._look, memory=memory, memory_mask=of_keys(source_mask), run=run)
-        if cache is None:
-            b, inputs_saved = self.target_inputs.forward(target_in, run=run)  # (3)
-            h, decoder_saved = look(b)  # (4)
-            logits, head_saved = self.head.forward(h)  # (5)
-            return logits, DecodeSaved(inputs_saved, decoder_saved, head_saved)
-        check_cache("Transformer", cache, target_in)
-        length = target_in.shape[1]
-        with cache.step(None, None, length):
-            at = cache.positions(length)[:, -length:]
-            b, _ = self.target_inputs.forward(target_in, at, run=run)
-            h, _ = look(b, cache=cache, positions=at)
-            return self.head.forward(h)[0], None
+
+    def _hidden(
+        self, target_in: Array, memory: Array, source_mask: BoolArray | None, run: Run | None
+    ) -> tuple[Array, InputEmbeddingSaved, DecoderSaved | None]:
+        """Equations (3) and (4), without a cache."""
+        self._check_decode(target_in, memory, source_mask)
+        b, inputs_saved = self.target_inputs.forward(target_in, run=run)  # (3)
+        h, decoder_saved = self._look(
+            b, memory=memory, memory_mask=of_keys(source_mask), run=run
+        )  # (4)
+        return h, inputs_saved, decoder_saved
 
     def _look(
         self,
@@ -289,10 +307,20 @@ class Transformer(Model):
         """Add to every parameter's gradient, given dy (batch, T, vocab_size)."""
         decode = undoable("Transformer", saved.decode)
         dh = self.head.backward(dy, decode.head)  # (5')
-        db, dz = self.decoder.backward(dh, decode.decoder)  # (4')
-        self.target_inputs.backward(db, decode.inputs)  # (3')
-        da = self.encoder.backward(dz, saved.encode.encoder)  # (2')
-        self.source_inputs.backward(da, saved.encode.inputs)  # (1')
+        self._hidden_backward(dh, saved.encode, decode.inputs, decode.decoder)
+
+    def _hidden_backward(
+        self,
+        dh: Array,
+        encode: EncodeSaved,
+        inputs: InputEmbeddingSaved,
+        decoder: DecoderSaved | None,
+    ) -> None:
+        """Equations (4') to (1')."""
+        db, dz = self.decoder.backward(dh, decoder)  # (4')
+        self.target_inputs.backward(db, inputs)  # (3')
+        da = self.encoder.backward(dz, encode.encoder)  # (2')
+        self.source_inputs.backward(da, encode.inputs)  # (1')
 
     def loss(
         self,
@@ -323,15 +351,21 @@ class Transformer(Model):
         """
         check_batch("Transformer", "target_in", target_in)
         check_targets("Transformer", targets, target_in, "target_in")
-        logits, saved = self.forward(source, target_in, source_mask, run=run)
-        loss, loss_saved = F.cross_entropy(
-            logits, targets, label_smoothing=self.config.label_smoothing
-        )  # (6)
-        return loss, TransformerLossSaved(saved, loss_saved)
+        z, encode_saved = self.encode(source, source_mask, run=run)
+        h, inputs_saved, decoder_saved = self._hidden(target_in, z, source_mask, run)
+        loss, head_saved = F.linear_cross_entropy(
+            h,
+            self.head.weight.value,
+            targets,
+            label_smoothing=self.config.label_smoothing,
+        )  # (5), (6)
+        return loss, TransformerLossSaved(encode_saved, inputs_saved, decoder_saved, head_saved)
 
     def loss_backward(self, saved: TransformerLossSaved, dloss: float = 1.0) -> None:
         """Add `dloss` times the loss's gradient to every parameter's."""
-        self.backward(F.cross_entropy_backward(dloss, saved.cross_entropy), saved.model)  # (6')
+        dh, dweight = F.linear_cross_entropy_backward(dloss, saved.head)  # (6'), (5')
+        self.head.weight.add_grad(dweight, fresh=True)
+        self._hidden_backward(dh, saved.encode, saved.inputs, saved.decoder)
 
     def loss_weight(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.arrays import Array
 from ..core.run import Run
 from ..models._model import Model
+from ..training import AdamW, Trainer
 from ..training.schedules import warmup_cosine
 from ._pictures import Attention
 from ._settings import InputError, Settings
@@ -76,10 +77,35 @@ class Recipe(ABC):
     def build(self, rng: np.random.Generator) -> Model:
         """Return the model, its weights drawn from `rng`."""
 
+    def initial_model(self) -> Model:
+        """Return the model at step 0 of a run, a function of the settings alone.
+
+        Raises
+        ------
+        InputError
+            If the settings' sizes do not go together; the model says which.
+        """
+        try:
+            return self.build(stream(self.settings.seed, WEIGHTS))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
     def schedule(self, step: int) -> float:
         """Return the learning rate of a step, from 0: a linear rise, then half a cosine."""
         s = self.settings
-        return warmup_cosine(s.lr, int(s.warmup * s.steps), s.steps, final=0.05 * s.lr)(step)
+        warmup = int(s.warmup * s.steps)
+        return warmup_cosine(s.lr, warmup, s.steps, final=s.lr_end * s.lr)(step)
+
+    def trainer(self, model: Model) -> Trainer:
+        """Return what trains `model`: AdamW, the schedule, clipping to a norm of 1."""
+        s = self.settings
+        return Trainer(
+            model,
+            AdamW(model.parameters(), weight_decay=s.weight_decay, betas=(0.9, s.beta2)),
+            schedule=self.schedule,
+            clip_norm=1.0,
+            rng=stream(s.seed, DROPOUT),
+        )
 
     @abstractmethod
     def batch(self, step: int) -> tuple[Array, ...]:

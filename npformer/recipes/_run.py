@@ -19,10 +19,10 @@ from .._version import __version__
 from ..core.errors import MissingExtraError
 from ..core.threads import blas_threads
 from ..models import Model
-from ..training import AdamW, Trainer, load_model
+from ..training import Trainer, load_model
 from ._pictures import draw_attention, draw_loss
 from ._progress import Progress, duration
-from ._recipe import DROPOUT, WEIGHTS, Recipe, stream
+from ._recipe import Recipe
 from ._settings import InputError
 
 CHECKPOINT = "checkpoint.npz"
@@ -60,19 +60,10 @@ def train(
     if resume:
         settings = recipe_type.settings_type.saved(metadata.get("settings")).renewed(given)
     else:
-        settings = recipe_type.settings_type(**given)
+        settings = recipe_type.settings_type.chosen(given)
     recipe = recipe_type(settings)
-    try:
-        model = recipe.build(stream(settings.seed, WEIGHTS))
-    except ValueError as error:  # sizes that do not go together; the model says which
-        raise InputError(str(error)) from error
-    trainer = Trainer(
-        model,
-        AdamW(model.parameters(), weight_decay=0.01, betas=(0.9, 0.98)),
-        schedule=recipe.schedule,
-        clip_norm=1.0,
-        rng=stream(settings.seed, DROPOUT),
-    )
+    model = recipe.initial_model()
+    trainer = recipe.trainer(model)
     history: dict[str, Any] = {"train": [], "held_out": [], "seconds": 0.0}
     if resume:
         recipe.check_record(metadata)

@@ -2,8 +2,8 @@
 
 import argparse
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 S = TypeVar("S", bound="Settings")
@@ -47,7 +47,7 @@ def one_of(*choices: str) -> Rule:
     return Rule(str, " or ".join(choices), lambda x: x in choices, "|".join(choices))
 
 
-def option(default: Any, rule: Rule, help: str) -> Any:
+def option(default: Any, rule: Rule, help: str, flag: str | None = None) -> Any:
     """Return a dataclass field that is an option of the command line, too.
 
     Parameters
@@ -58,13 +58,18 @@ def option(default: Any, rule: Rule, help: str) -> Any:
         What its value has to be.
     help : str
         One line for ``--help``.
+    flag : str, optional
+        The option, where it is not the field's name.
     """
-    return field(default=default, metadata={"rule": rule, "help": help})
+    return field(default=default, metadata={"rule": rule, "help": help, "flag": flag})
 
 
 @dataclass(frozen=True)
 class Settings:
     """What every recipe can be told; each adds its own sizes.
+
+    A recipe with settings that are known by a name lists them in `presets`, and adds a field
+    `preset` that is one of the names.
 
     Raises
     ------
@@ -74,6 +79,8 @@ class Settings:
 
     # What may be given anew when a run is resumed; all else stays as it was.
     changeable: ClassVar[frozenset[str]] = frozenset({"steps", "save_every", "threads"})
+    # By name, the fields that differ from the recipe's own.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     steps: int = option(1000, COUNT, "optimizer steps of the whole run")
     seed: int = option(0, SEED, "the same seed repeats a run exactly")
@@ -81,7 +88,10 @@ class Settings:
     save_every: int = option(100, COUNT, "steps between two checkpoints")
     lr: float = option(3e-3, POSITIVE, "highest learning rate")
     threads: int = option(1, COUNT, "threads of matrix products; more pay for wider models")
+    lr_end: float = option(0.05, SHARE, "last learning rate, as a share of the highest")
     warmup: float = option(0.1, SHARE, "share of the steps in which the learning rate rises")
+    weight_decay: float = option(0.01, NOT_NEGATIVE, "pull of weight matrices to zero")
+    beta2: float = option(0.98, SHARE, "rate at which AdamW forgets squared gradients")
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -92,7 +102,25 @@ class Settings:
                 value = float(value)
                 object.__setattr__(self, one.name, value)
             if type(value) is not rule.kind or not rule.fits(value):
-                raise InputError(f"{_flag(one.name)} is {value!r}; expected {rule.words}")
+                raise InputError(f"{_flag(one)} is {value!r}; expected {rule.words}")
+
+    @classmethod
+    def chosen(cls: type[S], given: Mapping[str, Any]) -> S:
+        """Return what is given, the rest as the preset has it that is named in it.
+
+        Parameters
+        ----------
+        given : mapping
+            Fields by name; ``preset`` may be one of them.
+
+        Raises
+        ------
+        InputError
+            If a value does not fit its rule, or there is no such preset.
+        """
+        preset = given.get("preset")
+        known = cls.presets.get(preset, {}) if isinstance(preset, str) else {}
+        return cls(**{**known, **given})
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -101,7 +129,7 @@ class Settings:
             rule = one.metadata["rule"]
             default = "" if one.default is None else f" (default {one.default})"
             parser.add_argument(
-                _flag(one.name),
+                _flag(one),
                 dest=one.name,
                 type=rule.parse,
                 default=argparse.SUPPRESS,
@@ -141,11 +169,12 @@ class Settings:
         InputError
             If `given` contradicts what has to stay.
         """
+        flags = {one.name: _flag(one) for one in fields(self)}
         for name, value in given.items():
             before = getattr(self, name)
             if name not in self.changeable and value != before:
                 raise InputError(
-                    f"{_flag(name)} is {value}, but the run to be resumed has {before}; "
+                    f"{flags[name]} is {value}, but the run to be resumed has {before}; "
                     f"leave it out, or begin a new run without --resume"
                 )
         return type(self)(**{**self.as_dict(), **given})
@@ -155,5 +184,6 @@ class Settings:
         return asdict(self)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _flag(one: Field[Any]) -> str:
+    flag: str | None = one.metadata["flag"]
+    return flag or "--" + one.name.replace("_", "-")

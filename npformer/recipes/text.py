@@ -4,10 +4,19 @@ Without ``--data``, the text is the one that every CPython carries: the language
 ``help()`` shows it (`pydoc_data.topics`), in alphabetical order of its topics, half a million
 characters of technical English. The first nine tenths are trained on, the last tenth is held
 out.
+
+``--recipe nanogpt`` takes the settings that nanoGPT publishes for training on a CPU. There the
+text is tiny Shakespeare, 65 different characters, so that the model has 804,096 numbers; the
+loss that is given for it is 1.88 on held-out text after its 2,000 steps.
+
+References
+----------
+Karpathy (2022), nanoGPT, https://github.com/karpathy/nanoGPT, "quick start" and
+config/train_shakespeare_char.py.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,9 +33,29 @@ from ._settings import COUNT, FILE, POSITIVE, SHARE, InputError, Settings, one_o
 from ._vocabulary import Vocabulary
 
 _LOOK = 64  # windows of held-out text that are looked at during training
-_JUDGE = 1024  # and at the end: all of the held-out text unless it is longer
 _ROWS = 32  # windows side by side
 _SAMPLES, _SAMPLE_LENGTH = 2, 300
+
+NANOGPT = {
+    "steps": 2000,
+    "batch": 12,
+    "context": 64,
+    "d_model": 128,
+    "layers": 4,
+    "heads": 4,
+    "position": "learned",
+    "biases": "no",
+    "dropout": 0.0,
+    "lr": 1e-3,
+    "lr_end": 0.1,
+    "warmup": 0.05,
+    "weight_decay": 0.1,
+    "beta2": 0.99,
+    "eval_every": 250,
+    "save_every": 250,
+}
+"""nanoGPT's for shakespeare_char on a CPU; the rest of them is what every model here has: GELU by
+the error function, one table for input and output, N(0, 0.02²), residual projections less."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +63,15 @@ class TextSettings(Settings):
     """Where the text is, sizes of the model and of its training."""
 
     changeable: ClassVar[frozenset[str]] = Settings.changeable | {"data"}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"nanogpt": NANOGPT}
 
+    preset: str | None = option(
+        None,
+        one_of(*presets),
+        "published settings in place of the defaults: nanogpt is nanoGPT's on a CPU, with 4 "
+        "layers of 128, context 64, batch 12; options that are given beside it count",
+        flag="--recipe",
+    )
     data: str | None = option(None, FILE, "a UTF-8 text (default: Python's own documentation)")
     steps: int = option(2000, COUNT, "optimizer steps of the whole run")
     batch: int = option(16, COUNT, "windows of text a step")
@@ -45,6 +82,7 @@ class TextSettings(Settings):
     position: str = option(
         "rotary", one_of("learned", "sinusoidal", "rotary", "alibi"), "how it knows positions"
     )
+    biases: str = option("yes", one_of("yes", "no"), "whether layers add biases")
     dropout: float = option(0.0, SHARE, "share of activations that is dropped")
     lr: float = option(5e-3, POSITIVE, "highest learning rate")
 
@@ -98,6 +136,7 @@ class Text(Recipe):
             num_heads=s.heads,
             num_layers=s.layers,
             dropout=s.dropout,
+            bias=s.biases == "yes",
             position=s.position,
         )
         return GPT(config, rng=rng)
@@ -110,16 +149,11 @@ class Text(Recipe):
 
     def look(self, model: Any) -> dict[str, float]:
         """Return the loss on 64 windows, evenly spaced over the held-out text."""
-        return {"loss": self._loss(model, _LOOK)}
+        return {"loss": self.loss(model, _LOOK)}
 
     def judge(self, model: Any) -> tuple[dict[str, float], str]:
-        """Return the loss on the held-out text, and samples of the model's own.
-
-        The text is cut into windows that do not overlap, so that each character is predicted
-        once, from what stands before it in its window. Of a text with more than 1024 windows,
-        as many are taken, evenly spaced.
-        """
-        measures = {"loss": self._loss(model, _JUDGE)}
+        """Return the loss on all of the held-out text, and samples of the model's own."""
+        measures = {"loss": self.loss(model)}
         shown = []
         for number in range(_SAMPLES):
             rng = stream(self.settings.seed, SAMPLE, number)
@@ -127,15 +161,36 @@ class Text(Recipe):
             shown.append(f"--- sample {number + 1} ---\n{sample.strip()}")
         return measures, "\n".join(shown)
 
-    def _loss(self, model: Any, most: int) -> float:
+    def loss(self, model: Any, most: int | None = None) -> float:
+        """Return the mean loss over `held_out_batches`."""
+        total, count = 0.0, 0
+        for ids, targets in self.held_out_batches(most):
+            total += float(model.loss(ids, targets)[0]) * len(ids)
+            count += len(ids)
+        return total / count
+
+    def held_out_batches(self, most: int | None = None) -> Iterator[tuple[Array, Array]]:
+        """Yield the held-out text, cut into windows that do not overlap, some at a time.
+
+        Each character is so predicted once, from what stands before it in its window. What is
+        left over at the end, less than a window, is not.
+
+        Parameters
+        ----------
+        most : int, optional
+            Take this many windows, evenly spaced; by default all.
+
+        Yields
+        ------
+        ids, targets : (windows, context) ndarrays
+            As ``model.loss`` takes them.
+        """
         context = self.settings.context
         count = (len(self.held_out) - 1) // context
-        windows = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
-        total = 0.0
+        taken = count if most is None else min(count, most)
+        windows = np.unique(np.linspace(0, count - 1, taken).astype(np.int64))
         for i in range(0, len(windows), _ROWS):
-            ids, targets = _windows(self.held_out, windows[i : i + _ROWS] * context, context)
-            total += float(model.loss(ids, targets)[0]) * len(ids)
-        return total / len(windows)
+            yield _windows(self.held_out, windows[i : i + _ROWS] * context, context)
 
     def attention_example(self) -> None:
         """Return None: the attention of a text depends on the text, so it is drawn on demand."""

@@ -1,0 +1,309 @@
+"""nanoGPT's CPU recipe in NumPy and in PyTorch: the loss that both reach, and their time.
+
+    python benchmarks/nanogpt.py --data FILE [--steps 2000] [--seed 0] [--threads 1]
+
+FILE is a text, such as tiny Shakespeare: 65 different characters, a model of 804,096 numbers.
+Both sides train the same model (4 layers of 128, context 64, batch 12) from the same initial
+values on the same windows in the same order, with AdamW, warm-up and cosine, clipping to 1.
+One side is ``npformer train text --recipe nanogpt``, without its looks at held-out text on the
+way; the other is PyTorch, eager, written below.
+
+Each side is a process of its own, and they take turns, some steps each, so that a machine
+whose speed drifts favours neither. Time is that of the steps, batches included: by the clock,
+and of processors, which other work on the machine hardly changes. The loss is that of the whole
+held-out tenth, cut into windows that do not overlap.
+
+PyTorch is needed for its side alone: pip install torch
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+TURN = 50  # steps before it is the other side's turn
+FIRST = 10  # left out of the time: caches, threads and memory are still being set up
+
+
+def recipe_of(arguments):
+    from npformer.recipes import Text
+
+    given = {name: getattr(arguments, name) for name in ("data", "steps", "seed")}
+    return Text(Text.settings_type.chosen({"preset": "nanogpt", **given}))
+
+
+class Npformer:
+    """Trains through the recipe's own trainer."""
+
+    def __init__(self, arguments):
+        import npformer
+
+        npformer.set_num_threads(arguments.threads)
+        self.recipe = recipe_of(arguments)
+        self.trainer = self.recipe.trainer(self.recipe.initial_model())
+        self.trainer.workers = arguments.threads  # parts of the batch side by side, one thread each
+
+    def step(self, step):
+        """Take one step, and return the loss before it."""
+        return self.trainer.step(*self.recipe.batch(step))
+
+    def judge(self):
+        """Return the loss of the whole held-out text."""
+        return self.recipe.loss(self.trainer.model)
+
+
+class Torch:
+    """Trains the same model by autograd."""
+
+    def __init__(self, arguments):
+        import torch
+
+        torch.set_num_threads(arguments.threads)
+        self.recipe = recipe_of(arguments)
+        settings = self.recipe.settings
+        self.model = torch_gpt(self.recipe.initial_model())
+        decay, no_decay = [], []
+        for parameter in self.model.parameters():
+            (decay if parameter.dim() >= 2 else no_decay).append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": decay, "weight_decay": settings.weight_decay},
+                {"params": no_decay, "weight_decay": 0.0},
+            ],
+            betas=(0.9, settings.beta2),
+        )
+
+    def step(self, step):
+        """Take one step, and return the loss before it."""
+        import torch
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.schedule(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(*self.recipe.batch(step))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.item()
+
+    def loss(self, ids, targets):
+        """Return the mean cross-entropy, a tensor."""
+        import torch
+
+        logits = self.model(torch.from_numpy(ids))
+        wanted = torch.from_numpy(targets).flatten()
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted)
+
+    def judge(self):
+        """Return the loss of the whole held-out text."""
+        import torch
+
+        total = count = 0
+        with torch.no_grad():
+            for ids, targets in self.recipe.held_out_batches():
+                total += self.loss(ids, targets).item() * len(ids)
+                count += len(ids)
+        return total / count
+
+
+def torch_gpt(model):
+    """Return the GPT as a torch.nn.Module, with the values of an npformer model."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    config, values = model.config, model.state_dict()
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            width = config.d_model
+            self.attention_norm = nn.LayerNorm(width, bias=False)
+            self.qkv = nn.Linear(width, 3 * width, bias=False)
+            self.out = nn.Linear(width, width, bias=False)
+            self.feed_norm = nn.LayerNorm(width, bias=False)
+            self.up = nn.Linear(width, 4 * width, bias=False)
+            self.down = nn.Linear(4 * width, width, bias=False)
+
+        def forward(self, x):
+            batch, length, width = x.shape
+            q, k, v = (
+                part.view(batch, length, config.num_heads, -1).transpose(1, 2)
+                for part in self.qkv(self.attention_norm(x)).split(width, dim=2)
+            )
+            a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + self.out(a.transpose(1, 2).reshape(batch, length, width))
+            return x + self.down(F.gelu(self.up(self.feed_norm(x))))
+
+    class GPT(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Embedding(config.vocab_size, config.d_model)
+            self.positions = nn.Embedding(config.max_len, config.d_model)
+            self.blocks = nn.ModuleList(Block() for _ in range(config.num_layers))
+            self.norm = nn.LayerNorm(config.d_model, bias=False)
+
+        def forward(self, ids):
+            x = self.tokens(ids) + self.positions.weight[: ids.shape[1]]
+            for block in self.blocks:
+                x = block(x)
+            return F.linear(self.norm(x), self.tokens.weight)
+
+    gpt = GPT()
+    own = {
+        "tokens": "inputs.token",
+        "positions": "inputs.position",
+        "norm": "decoder.norm",
+    }
+    for i in range(config.num_layers):
+        layer = f"decoder.layers.{i}."
+        own |= {
+            f"blocks.{i}.attention_norm": layer + "self_attention_norm",
+            f"blocks.{i}.qkv": [layer + f"self_attention.{x}_proj" for x in "qkv"],
+            f"blocks.{i}.out": layer + "self_attention.out_proj",
+            f"blocks.{i}.feed_norm": layer + "feed_forward_norm",
+            f"blocks.{i}.up": layer + "feed_forward.up",
+            f"blocks.{i}.down": layer + "feed_forward.down",
+        }
+    with torch.no_grad():
+        for name, parameter in gpt.named_parameters():
+            names = own[name.removesuffix(".weight")]
+            names = [names] if isinstance(names, str) else names
+            parts = [torch.from_numpy(values.pop(f"{one}.weight")) for one in names]
+            parameter.copy_(torch.cat(parts))
+    assert not values, f"not copied: {list(values)}"
+    return gpt
+
+
+SIDES = {"npformer": Npformer, "PyTorch": Torch}
+
+
+def work(arguments):
+    """Do what is asked on stdin, a number of steps or the judging, and answer on stdout."""
+    trained, done = SIDES[arguments.side](arguments), 0
+    for line in sys.stdin:
+        if line == "judge\n":
+            answer = trained.judge()
+        else:
+            began, used = time.perf_counter(), time.process_time()
+            for step in range(done, done + int(line)):
+                loss = trained.step(step)
+            answer = (time.perf_counter() - began, time.process_time() - used, loss)
+            done = step + 1
+        print(json.dumps(answer), flush=True)
+
+
+class Process:
+    """A side at work in a process of its own."""
+
+    def __init__(self, side, arguments):
+        command = [sys.executable, __file__, "--side", side]
+        for name in ("data", "steps", "seed", "threads"):
+            command += [f"--{name}", str(getattr(arguments, name))]
+        environment = dict(os.environ)
+        if side == "PyTorch":  # its memory is left as it would be without npformer
+            environment |= {"OMP_NUM_THREADS": str(arguments.threads), "NPFORMER_KEEP_MEMORY": "0"}
+        else:  # each of its threads multiplies matrices for itself
+            environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=pipe, stdout=pipe, text=True
+        )
+        self.seconds, self.used = [], []  # a step, by the clock and of processors, turn by turn
+
+    def ask(self, what):
+        """Return the answer to a line."""
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a side has stopped with status {self.process.wait()}")
+        return json.loads(line)
+
+    def end(self):
+        """Let it end, and wait until it has."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(arguments):
+    sides = dict.fromkeys(SIDES)
+    if not importlib.util.find_spec("torch"):
+        print("PyTorch is not installed, so its side is left out: pip install torch\n")
+        del sides["PyTorch"]
+    for side in sides:
+        sides[side] = Process(side, arguments)
+    first = min(FIRST, arguments.steps // 2)
+    turns, done = [first], first
+    while done < arguments.steps:
+        turns.append(min(TURN, arguments.steps - done))
+        done += turns[-1]
+    done, losses = 0, {}
+    for number, count in enumerate(turns):
+        order = list(sides)[:: -1 if number % 2 else 1]
+        for side in order:
+            seconds, used, losses[side] = sides[side].ask(count)
+            if number:
+                sides[side].seconds.append(seconds / count)
+                sides[side].used.append(used / count)
+        done += count
+        if number % 5 == 0 or done == arguments.steps:
+            shown = ", ".join(f"{side} {loss:.4f}" for side, loss in losses.items())
+            print(f"step {done}/{arguments.steps}, loss of the batch: {shown}", flush=True)
+    print(f"\n{'':10} {'held-out loss':>14} {'a step':>12} {'processors':>12} {'all steps':>12}")
+    for side, process in sides.items():
+        step, used = (1e3 * statistics.median(x) for x in (process.seconds, process.used))
+        total = statistics.mean(process.seconds) * arguments.steps
+        loss = process.ask("judge")
+        print(f"{side:10} {loss:14.4f} {step:9.1f} ms {used:9.1f} ms {total:10.1f} s")
+        process.end()
+    if len(sides) == 2:
+        ratios = []
+        for kind in ("seconds", "used"):
+            pairs = zip(*(getattr(sides[x], kind) for x in ("PyTorch", "npformer")), strict=True)
+            ratios.append(statistics.median(torch / ours for torch, ours in pairs))
+        print(
+            f"\nPyTorch takes {ratios[0]:.2f} times npformer's time, and {ratios[1]:.2f} times its "
+            f"processor time (medians over turns)"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", metavar="FILE", required=True, help="a UTF-8 text")
+    parser.add_argument("--steps", type=int, metavar="N", default=2000, help="at least 2")
+    parser.add_argument("--seed", type=int, metavar="N", default=0)
+    parser.add_argument(
+        "--threads", type=int, metavar="N", default=1, help="more than 1 wants an idle machine"
+    )
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.steps < 2 or arguments.threads < 1:
+        parser.error("--steps is at least 2, --threads at least 1")
+    if arguments.side:
+        work(arguments)
+        return
+    import numpy as np
+
+    from npformer.recipes._settings import InputError
+
+    try:
+        recipe = recipe_of(arguments)
+    except InputError as error:
+        parser.error(str(error))
+    size = sum(parameter.value.size for parameter in recipe.initial_model().parameters())
+    print(recipe.describe())
+    print(
+        f"{size:,} parameters; {platform.processor() or platform.machine()}, {os.cpu_count()} "
+        f"cores, threads of a side: {arguments.threads}; NumPy {np.__version__}\n"
+    )
+    compare(arguments)
+
+
+if __name__ == "__main__":
+    main()

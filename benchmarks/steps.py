@@ -1,0 +1,262 @@
+"""A whole training step against PyTorch and JAX, and against what the machine's matmul allows.
+
+    python benchmarks/steps.py [--rounds 3] [--sizes nano baby gpt2] [--peers torch compile jax]
+
+A step is forward, backward, clipping to a common norm of 1, and AdamW with weight decay on
+matrices alone, in float32, by what a user would write: on this side a `Trainer` with its
+defaults. Every measurement is a process of its own, all sides in turn, so that a machine whose
+speed drifts favours none. Shown are medians of the rounds; a ratio is the median of the ratios
+within a round.
+
+The share of the peak is the step's matmul arithmetic, by formula, over its time and over the
+speed of one large float32 product, measured in the same run:
+
+    FLOPs = 6 N (L (4 D^2 + 2 D F) + V D) + 12 L B T^2 D       N = B T tokens
+
+2 for each multiply-add, 3 products for one of the forward pass; the last term is attention, all
+T^2 scores counted. Memory is the process's peak, with its libraries.
+
+Peers: pip install torch jax
+"""
+
+import argparse
+import importlib.util
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+# name: (vocabulary, context, width, heads, layers, batch)
+SIZES = {
+    "nano": (65, 64, 128, 4, 4, 12),
+    "baby": (65, 256, 384, 6, 6, 8),
+    "gpt2": (50257, 64, 768, 12, 12, 4),
+}
+NAMES = {"nano": "nanoGPT's CPU recipe", "baby": "baby GPT", "gpt2": "GPT-2 small"}
+SIDES = {"npformer": "numpy", "torch": "torch", "compile": "torch", "jax": "jax"}
+
+
+def flops(size):
+    vocab, context, width, _, layers, batch = SIZES[size]
+    tokens = batch * context
+    linear = layers * (4 * width**2 + 2 * width * 4 * width) + vocab * width
+    return 6 * tokens * linear + 12 * layers * batch * context**2 * width
+
+
+def model_of(size):
+    from npformer.models import GPT, GPTConfig
+
+    vocab, context, width, heads, layers, _ = SIZES[size]
+    config = GPTConfig(vocab, context, width, heads, layers, bias=False)
+    return GPT(config, rng=np.random.default_rng(0))
+
+
+def batch_of(size):
+    vocab, context, *_, batch = SIZES[size]
+    return np.random.default_rng(1).integers(0, vocab, (2, batch, context))
+
+
+def npformer_step(size):
+    from npformer.training import AdamW, Trainer
+
+    model = model_of(size)
+    optimizer = AdamW(model.parameters(), lr=1e-4, weight_decay=0.1)
+    trainer = Trainer(model, optimizer, clip_norm=1.0, rng=np.random.default_rng(2))
+    ids, targets = batch_of(size)
+    return lambda: trainer.step(ids, targets)
+
+
+def torch_step(size, compiled):
+    import torch
+    from _torch_gpt import torch_gpt
+
+    model = torch_gpt(model_of(size))
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [
+        {"params": matrices, "weight_decay": 0.1},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-4)
+    ids, targets = (torch.from_numpy(x) for x in batch_of(size))
+    run = torch.compile(model) if compiled else model
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        logits = run(ids)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def jax_step(size):
+    import jax
+    import jax.numpy as jnp
+
+    model = model_of(size)
+    config, values = model.config, {k: jnp.asarray(v) for k, v in model.state_dict().items()}
+    heads, layers, d = config.num_heads, config.num_layers, config.d_model
+    ids, targets = (jnp.asarray(x) for x in batch_of(size))
+
+    def norm(x, weight):
+        mean = x.mean(-1, keepdims=True)
+        variance = ((x - mean) ** 2).mean(-1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * weight
+
+    def loss_of(values, ids, targets):
+        batch, length = ids.shape
+        x = values["inputs.token.weight"][ids] + values["inputs.position.weight"][:length]
+        causal = jnp.tril(jnp.ones((length, length), bool))
+        for i in range(layers):
+            at = f"decoder.layers.{i}."
+            h = norm(x, values[at + "self_attention_norm.weight"])
+            q, k, v = (
+                (h @ values[f"{at}self_attention.{part}_proj.weight"].T)
+                .reshape(batch, length, heads, -1)
+                .swapaxes(1, 2)
+                for part in "qkv"
+            )
+            scores = q @ k.swapaxes(2, 3) / (d // heads) ** 0.5
+            weights = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf))
+            a = (weights @ v).swapaxes(1, 2).reshape(batch, length, d)
+            x = x + a @ values[at + "self_attention.out_proj.weight"].T
+            h = norm(x, values[at + "feed_forward_norm.weight"])
+            u = jax.nn.gelu(h @ values[at + "feed_forward.up.weight"].T, approximate=False)
+            x = x + u @ values[at + "feed_forward.down.weight"].T
+        x = norm(x, values["decoder.norm.weight"])
+        logp = jax.nn.log_softmax(x @ values["inputs.token.weight"].T)
+        return -jnp.take_along_axis(logp, targets[..., None], -1).mean()
+
+    @jax.jit
+    def step(values, m, v, t):
+        loss, grads = jax.value_and_grad(loss_of)(values, ids, targets)
+        length = jnp.sqrt(sum((g**2).sum() for g in grads.values()))
+        scale = jnp.minimum(1.0, 1.0 / length)
+        new = {}, {}, {}
+        for name, p in values.items():
+            g = grads[name] * scale
+            mean = 0.9 * m[name] + 0.1 * g
+            square = 0.999 * v[name] + 0.001 * g * g
+            root = jnp.sqrt(square / (1 - 0.999**t)) + 1e-8
+            decayed = p * (1 - 1e-4 * 0.1) if p.ndim >= 2 else p
+            new[0][name] = decayed - 1e-4 * mean / (1 - 0.9**t) / root
+            new[1][name], new[2][name] = mean, square
+        return loss, *new
+
+    zero = {name: jnp.zeros_like(p) for name, p in values.items()}
+    state = [values, zero, zero, 1.0]
+
+    def run():
+        loss, *state[:3] = step(*state)
+        state[3] += 1.0
+        return float(loss)
+
+    return run
+
+
+def measure(side, size):
+    """Print the median seconds of a step, the loss of the first, and the peak in megabytes."""
+    step = {
+        "npformer": lambda: npformer_step(size),
+        "torch": lambda: torch_step(size, compiled=False),
+        "compile": lambda: torch_step(size, compiled=True),
+        "jax": lambda: jax_step(size),
+    }[side]()
+    loss = step()
+    for _ in range(2):
+        step()
+    times, began = [], time.perf_counter()
+    while len(times) < 3 or (time.perf_counter() - began < 3.0 and len(times) < 100):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    print(statistics.median(times), loss, peak)
+
+
+def sgemm_peak():
+    """Return the best float32 matmul speed of this process, in FLOPs a second."""
+    a = np.ones((3072, 3072), np.float32)
+    best = 1e9
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - start)
+    return 2 * 3072**3 / best
+
+
+def measured(side, size):
+    command = [sys.executable, __file__, "--measure", side, size]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return tuple(float(x) for x in done.stdout.split()[-3:])
+
+
+def compare(size, sides, rounds, peak):
+    found = {side: [] for side in sides}
+    for _ in range(rounds):
+        for side in sides:
+            found[side].append(measured(side, size))
+    print(f"\n{NAMES[size]}: {flops(size) / 1e9:,.1f} GFLOPs of matmul a step")
+    print(
+        f"{'':10} {'a step':>11} {'of the peak':>12} {'peak memory':>12} {'first loss':>11}   ratio"
+    )
+    for side in sides:
+        seconds, loss, memory = (statistics.median(x) for x in zip(*found[side], strict=True))
+        pairs = zip(found[side], found["npformer"], strict=True)
+        ratio = statistics.median(other[0] / own[0] for other, own in pairs)
+        share = flops(size) / seconds / peak
+        print(
+            f"{side:10} {1e3 * seconds:8.1f} ms {100 * share:10.0f} % {memory:9,.0f} MB "
+            f"{loss:11.4f}   {'' if side == 'npformer' else format(ratio, '.2f')}",
+            flush=True,
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--peers", nargs="*", choices=list(SIDES)[1:], default=list(SIDES)[1:])
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(*arguments.measure)
+        return
+    import npformer
+
+    missing = {SIDES[p] for p in arguments.peers if not importlib.util.find_spec(SIDES[p])}
+    sides = ["npformer", *(p for p in arguments.peers if SIDES[p] not in missing)]
+    for package in sorted(missing):
+        print(f"{package} is not installed, and left out: pip install {package}")
+    peak = sgemm_peak()
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"{npformer.num_threads()} threads; NumPy {np.__version__}, {blas()}; "
+        f"float32 matmul at {peak / 1e9:,.0f} GFLOP/s"
+    )
+    for size in arguments.sizes:
+        compare(size, sides, arguments.rounds, peak)
+
+
+def blas():
+    """Name NumPy's BLAS and the kernels that it has picked."""
+    if not importlib.util.find_spec("threadpoolctl"):
+        return "BLAS unknown without threadpoolctl"
+    from threadpoolctl import threadpool_info
+
+    found = [x for x in threadpool_info() if x["user_api"] == "blas"]
+    return ", ".join(f"{x['internal_api']} {x['version']} ({x.get('architecture')})" for x in found)
+
+
+if __name__ == "__main__":
+    main()
