@@ -3,9 +3,10 @@
     python benchmarks/gradcheck_reliability.py [--seeds 200]
 
 False alarms: every example of the catalogue with fresh inputs, weights and directions for each
-seed, by each way of checking. Misses: every wrong gradient of tests/verify, at a tenth of the
-seeds. It takes a quarter of an hour on two cores that have nothing else to do. Exit status 0 means
-that there was nothing to complain of.
+seed, by each way of checking, and targets at hard points: kinks and ties, a wide dynamic range, a
+constant in the output, float32 in fast mode. Misses: every wrong gradient of tests/verify, at a
+tenth of the seeds, and each hard target with its wrong twin. It takes half an hour on two cores
+that have nothing else to do. Exit status 0 means that there was nothing to complain of.
 """
 
 import argparse
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import numpy as np
 from verify.wrong_gradients import NAMES, WRONG, anywhere, check
 
+import npformer.functional as F
 from npformer import catalogue, gradcheck
 
 # way: (share of the seeds, dtype, options of gradcheck)
@@ -33,6 +35,8 @@ WAYS = {
     "central, every entry": (0.05, np.float64, {"method": "central"}),
     "float32": (0.1, np.float32, {}),
 }
+
+HARD = "hard points"
 
 COLUMNS = (
     *("seeds", "checks", "tensors"),
@@ -118,12 +122,91 @@ def wrong(_, seed):
     return tally
 
 
+def _zeros(rng, count, *shape):
+    x = rng.standard_normal(shape)
+    x.flat[rng.choice(x.size, count, replace=False)] = 0.0
+    return x
+
+
+def _tied(rng):
+    x = rng.standard_normal((4, 5))
+    x[1, np.argsort(x[1])[-1]] = x[1, np.argsort(x[1])[-2]]
+    return x
+
+
+def _maximum(x):
+    return x.max(-1), (x, np.argmax(x, -1))
+
+
+def _maximum_backward(dy, saved):
+    x, at = saved
+    dx = np.zeros_like(x)
+    np.put_along_axis(dx, at[:, None], dy[:, None], -1)
+    return dx
+
+
+def hard_targets(rng):
+    """Yield name, pair, a wrong change of its gradient, the point, and whether it must pass."""
+    sine = lambda x: (np.sin(x), x), lambda dy, x: dy * np.cos(x)
+    exp = lambda x: (np.exp(x), x), lambda dy, x: dy * np.exp(x)
+    large = lambda x: (1e10 + np.sin(x), x), sine[1]
+    relu = F.relu, F.relu_backward
+    maximum = _maximum, _maximum_backward
+    wide = rng.standard_normal((8, 5)) - 30.0 * (np.arange(8) < 4)[:, None]
+    big = rng.standard_normal((100, 300)).astype(np.float32)
+    big[50, 50] = 0.3
+
+    def thousandth(g):
+        return g * 1.001
+
+    def small_rows(g):
+        return g * np.where(np.arange(len(g)) < 4, 2.0, 1.0)[:, None]
+
+    def one_entry(g):
+        g = g.copy()
+        g[50, 50] *= 1.2
+        return g
+
+    for count in (1, 3, 8):
+        yield f"relu, {count} zeros of 20", relu, thousandth, _zeros(rng, count, 4, 5), True
+    for count in (1, 9, 30):
+        yield f"relu, {count} zeros of 3000", relu, thousandth, _zeros(rng, count, 60, 50), True
+    yield "relu, rounded", relu, thousandth, np.round(rng.standard_normal((60, 50)), 1), True
+    yield "maximum, a tie", maximum, thousandth, _tied(rng), True
+    rounded = np.round(rng.standard_normal((4, 5)))
+    yield "maximum, rounded", maximum, thousandth, rounded, False
+    yield "dynamic range", exp, small_rows, wide, True
+    yield "constant in the output", large, thousandth, rng.standard_normal((4, 5)), True
+    yield "float32, fast", sine, one_entry, big, True
+
+
+def hard(_, seed):
+    """Check each hard target and its wrong twin, in full and in fast mode."""
+    tally, start = Tally(), time.perf_counter()
+    for name, (forward, backward), spoil, x, must_pass in hard_targets(np.random.default_rng(seed)):
+        for mode in ("full", "fast") if x.size <= 100 else ("fast",):
+            report = gradcheck((forward, backward), x, seed=seed, mode=mode)
+            twin = forward, lambda dy, saved, b=backward, f=spoil: f(b(dy, saved))
+            refused = gradcheck(twin, x, seed=seed, mode=mode)
+            tally.counts["checks"] += 2
+            tally.counts["tensors"] += 2
+            if report.verdict == "fail":
+                tally.note("false alarm", f"{name}, {mode}", report)
+            elif must_pass and not report.ok:
+                tally.note("inconclusive", f"{name}, {mode}", report)
+            if refused.ok or (must_pass and refused.verdict != "fail"):
+                tally.note("miss", f"{name}, {mode}", refused)
+    tally.seconds = time.perf_counter() - start
+    return tally
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     jobs = {way: (right, math.ceil(share * arguments.seeds)) for way, (share, *_) in WAYS.items()}
+    jobs[HARD] = hard, arguments.seeds
     jobs["wrong gradients"] = wrong, math.ceil(arguments.seeds / 10)
     columns = "".join(f"{column:>13}" for column in COLUMNS)
     print(f"{'':22}{columns}  complex step  central/bound     time")

@@ -1,6 +1,13 @@
-"""Settings of the whole run: hypothesis neither times nor stores, so that a run is repeatable."""
+"""Settings of the whole run, so that it is repeatable: one thread, unless a test asks for more.
+
+Hypothesis neither times nor stores.
+"""
 
 from hypothesis import HealthCheck, settings
+
+import npformer
+
+npformer.set_num_threads(1)
 
 settings.register_profile(
     "npformer",

@@ -131,6 +131,29 @@ def blas_threads(count: int) -> Iterator[bool]:
         yield True
 
 
+@contextlib.contextmanager
+def working_on(count: int) -> Iterator[bool]:
+    """Use at most `count` threads inside the ``with`` block, here and in BLAS.
+
+    Parameters
+    ----------
+    count : int
+        1 or more.
+
+    Yields
+    ------
+    bool
+        False where threadpoolctl (extra ``fast``) is not installed, and BLAS was not limited.
+    """
+    before = _switch.count
+    set_num_threads(count)
+    try:
+        with blas_threads(count) as limited:
+            yield limited
+    finally:
+        _switch.count = before
+
+
 class _Switch:
     """The process's state: how many threads, and how many callers hold BLAS at one thread."""
 

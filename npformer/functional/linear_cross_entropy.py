@@ -36,7 +36,7 @@ from ..core.arrays import Array, check_floats, check_integers, scalar_gradient
 from .cross_entropy import counted_targets, exponentials
 
 _LOGITS = 2**20  # that a chunk may have at least: 4 MiB of float32
-_COLUMNS = 2048  # of dW that are added to at a time, so that the summand stays in the cache
+_COLUMNS = 8192  # of dW that are added to at a time, so that the summand is never as large as dW
 
 
 class LinearCrossEntropySaved(NamedTuple):

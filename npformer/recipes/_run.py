@@ -17,7 +17,7 @@ import numpy as np
 
 from .._version import __version__
 from ..core.errors import MissingExtraError
-from ..core.threads import blas_threads
+from ..core.threads import working_on
 from ..models import Model
 from ..training import Trainer, load_model
 from ._pictures import draw_attention, draw_loss
@@ -74,7 +74,7 @@ def train(
     print(f"{recipe.describe()}\n{size(model):,} parameters; the run goes to {folder}", flush=True)
     if resume:
         print(f"resumed at step {trainer.steps}", flush=True)
-    with blas_threads(settings.threads) as limited:
+    with working_on(settings.threads) as limited:
         if not limited:
             print(
                 "--threads has no effect without threadpoolctl; pip install 'npformer[fast]'",

@@ -87,7 +87,7 @@ class Settings:
     eval_every: int = option(100, COUNT, "steps between two looks at held-out data")
     save_every: int = option(100, COUNT, "steps between two checkpoints")
     lr: float = option(3e-3, POSITIVE, "highest learning rate")
-    threads: int = option(1, COUNT, "threads of matrix products; more pay for wider models")
+    threads: int = option(1, COUNT, "threads to work on; more pay for wider models")
     lr_end: float = option(0.05, SHARE, "last learning rate, as a share of the highest")
     warmup: float = option(0.1, SHARE, "share of the steps in which the learning rate rises")
     weight_decay: float = option(0.01, NOT_NEGATIVE, "pull of weight matrices to zero")

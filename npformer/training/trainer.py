@@ -172,12 +172,12 @@ class Trainer:
             the batch was to be split and the model's loss is not a mean over parts.
         """
         rows = check_batch("Trainer.step", batch)
-        if self.workers == "auto" and self._chosen is None:
-            self._chosen = self._choose(batch, rows)
         check_size("Trainer", accumulate=self.accumulate, workers=self.shards)
         lr = self.optimizer.lr
         if self.schedule is not None:
             lr = real("Trainer.step", f"schedule({self.steps})", self.schedule(self.steps))
+        if self.workers == "auto" and self._chosen is None:
+            self._chosen = self._choose(batch, rows)
         micro_batches = self._plan(batch, rows)
         self.model.zero_grad()
         loss = 0.0

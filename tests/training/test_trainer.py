@@ -278,7 +278,7 @@ MODEL = small()
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"model": object()}, TypeError, "model is a object without the method loss; .* Model"),
+        ({"model": object()}, TypeError, "model is an object without the method loss; .* Model"),
         ({"optimizer": "adam"}, TypeError, "optimizer is a str; expected an Optimizer, such as"),
         ({"optimizer": SGD(small().parameters())}, ValueError, r"parameters\[0\] \(8, 4\) is not"),
         ({"schedule": 1e-3}, TypeError, "schedule is 0.001; expected a function from step number"),
