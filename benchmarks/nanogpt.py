@@ -62,6 +62,7 @@ class Torch:
 
     def __init__(self, arguments):
         import torch
+        from _torch_gpt import torch_gpt
 
         torch.set_num_threads(arguments.threads)
         self.recipe = recipe_of(arguments)

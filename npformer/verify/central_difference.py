@@ -27,6 +27,7 @@ from .target import Slot, Target
 # a function that bends sharply or has a kink nearby, and those for one that is mostly rounding.
 _DOUBLE = 2.0**-10, tuple(2.0**-k for k in range(14, 43, 4)), (2.0**-7, 2.0**-4)
 _SINGLE = 2.0**-6, (2.0**-8, 2.0**-10), (2.0**-4,)
+_FAIR = 1e-7  # the same after the first: what is left of smaller steps is rounding
 _GOOD = 1e-9  # no smaller step is tried below this relative bound
 _NOTHING = Estimate(np.nan, np.inf, 0.0, kink=True)
 _KINK = 1e-3  # jump of the slope, relative to the slope, that counts as one
@@ -76,7 +77,7 @@ class CentralDifference:
                 return estimate
             if step == first:
                 steps = list(larger if lost else smaller)
-            elif lost and step < first:
+            elif step < first and (lost or estimate.bound <= _FAIR * estimate.activity):
                 break
         return _best([estimate for _, estimate in sorted(found, key=lambda pair: pair[0])])
 

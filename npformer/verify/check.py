@@ -111,7 +111,7 @@ class Check:
         results: list[Comparison | Entry] = []
         for slot in slots:
             gradient = seen.gradient(self.target, slot)
-            result = self._misshapen(slot, gradient)
+            result: Comparison | Entry | None = self._misshapen(slot, gradient)
             if result is None:
                 comparing = _OneSlot(self, seen, slot, np.asarray(gradient), choice, kinks, noise)
                 result = comparing.compare()
@@ -140,8 +140,8 @@ class Check:
         if noise.stairs:
             self.undecided(
                 "precision",
-                f"forward rounds its numbers on the way: its output jumps by {noise.stairs:.0e} of "
-                f"itself (float32 by 6e-08), which hides errors of the gradient; compute in float64",
+                f"forward rounds its numbers on the way, as in float32: its output jumps by "
+                f"{noise.stairs:.0e} of itself, which hides errors; compute in float64",
             )
 
     def _probe(
@@ -304,13 +304,20 @@ class _OneSlot:
                 "precision", f"{slot.name}: the complex step was asked for and cannot be trusted"
             )
             return None
-        if trust > _TRUST and not self._noise.single:
+        if trust > _TRUST and not self._noise.single and self._choice.suffices(trust):
             check.notes.append(
                 f"{slot.name}: the complex step could be compared with values of forward only to "
                 f"{trust:.0e}, since these are so much larger than their changes"
             )
         found = self._by(method, smooth, [direction for direction, _ in trials])
         central = self._choice.central
+        if not self._choice.suffices(trust) and not found.is_zero:
+            check.undecided(
+                "precision",
+                f"{slot.name}: its effect is lost in the rounding of the output, so the complex "
+                f"step cannot be tried by values of forward",
+            )
+            return self._by(central, smooth, [])
         if method is central or (
             hear_second_opinion(found, central, trials, self._rng)
             and (trust <= _TRUST or self._entries_bear_out(found))
@@ -392,6 +399,14 @@ class _OneSlot:
         apart = np.abs(found.analytic - found.numeric)[doubtful]
         some = doubtful[np.argsort(-apart)[:_DOUBTS]]
         directions = [found.direction(int(which)) for which in some]
+        if found.places is None:  # of many entries some may stand still while others move
+            places = [
+                find_wrong_entry(self._slot, self._gradient, method, direction)
+                for direction in directions
+            ]
+            single = compare_entries(*self._what(method, found.smooth), sorted(set(places)))
+            wrong = np.flatnonzero(single.doubtful | single.failing)
+            directions = [single.direction(int(which)) for which in wrong]
         smooth = found.smooth
         check = self._check
         if any(persists(check.target, self._slot, self._dy, method, directions, smooth, self._rng)):

@@ -23,7 +23,9 @@ from .target import Slot, Target
 
 _TRIALS = 2  # directions along which the methods are compared
 _ATTEMPTS = 6  # at finding such directions near kinks
-_CLEAR = 0.05  # error of a central difference beyond which it is no evidence
+_CLEAR, _CLEAR_SINGLE = 0.01, 0.05  # error beyond which a central difference is no evidence
+
+_UNCLEAR = "nothing here is smooth or exact enough to try the complex step on"
 
 Trial = tuple[Array, Estimate]
 
@@ -67,6 +69,7 @@ class Choice:
     ) -> None:
         self.central = central
         self._asked = method
+        self._clear = _CLEAR_SINGLE if noise.single else _CLEAR
         self._noise, self._near, self._rng = noise, near, rng
         self._complex = [ComplexStep(target, dy, everything) for everything in (False, True)]
 
@@ -81,6 +84,10 @@ class Choice:
                 return Chosen(method, "", trials, trust)
         return Chosen(None if self._asked == "complex" else self.central, reason, trials, 0.0)
 
+    def suffices(self, trust: float) -> bool:
+        """Say whether a complex step that was tried so well is good for more than a zero."""
+        return trust <= self._clear
+
     def shared(self, names: set[str]) -> Method:
         """Return a method for a direction through all slots, given those that each one uses."""
         return self._complex[-1] if names == {ComplexStep.name} else self.central
@@ -94,7 +101,7 @@ class Choice:
             if not np.any(direction):
                 continue
             reference = self.central.along(slot, direction)
-            coarse = reference.resolution(0.0, 0.0) > _CLEAR
+            coarse = reference.resolution(0.0, 0.0) > self._clear
             flat = reference.activity <= self._noise.of_gradient(slot, 0.0)
             if reference.kink or (coarse and not flat):
                 if share == 1.0 and self._noise.single:
@@ -116,7 +123,7 @@ class Choice:
         except Exception as error:  # whatever a function does that has never seen complex input
             line = (str(error).splitlines() or [""])[0]
             return f"forward does not take complex numbers ({type(error).__name__}: {line})", 0.0
-        trust = np.inf
+        trust, zero = np.inf, False
         for own, (_, reference) in zip(found, trials, strict=False):
             noise = self._noise.of_gradient(slot, own.activity)
             if reference.contradicts(own.value, own.activity, noise):
@@ -126,8 +133,6 @@ class Choice:
                     f"forward is not analytic in complex numbers (complex step {own.value:.6g}, "
                     f"central difference {reference.value:.6g})"
                 ), 0.0
-            zero = max(own.activity, abs(reference.value)) <= noise
-            trust = min(trust, 0.0 if zero else reference.resolution(own.activity, noise))
-        if trust > _CLEAR:
-            return "nothing here is smooth or exact enough to try the complex step on", 0.0
-        return "", trust
+            trust = min(trust, reference.resolution(own.activity, noise))
+            zero |= max(own.activity, abs(reference.value)) <= noise
+        return ("", trust) if zero or self.suffices(trust) else (_UNCLEAR, 0.0)

@@ -95,7 +95,7 @@ class Comparison:
         A gradient of exactly 0 for one that is rounding beside its neighbours is no doubt.
         """
         error = relative_error(self.analytic, self.numeric, self.own / self.tolerance)
-        largest = float(np.max(np.abs(self.numeric[~self.kink]), initial=0.0))
+        largest = float(np.max(np.abs(self.gradient * self.smooth), initial=0.0))
         lost = (self.analytic == 0) & (np.abs(self.numeric) <= 4.0 * self.eps * largest)
         return np.asarray((error > self.tolerance) & ~self.failing & ~self.kink & ~lost)
 

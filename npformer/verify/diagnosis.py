@@ -177,8 +177,10 @@ def _permuted(case: _Case) -> Diagnosis | None:
 
 def _permuted_sample(case: _Case) -> Diagnosis | None:
     """Undo each rearrangement on the whole gradient, and look at the entries that are known."""
+    places = case.found.places
+    assert places is not None
     for family, what, permuted in permutations(np.asarray(case.found.gradient, np.float64)):
-        if close(permuted.flat[case.found.places], case.n, case.precision):
+        if close(permuted.flat[places], case.n, case.precision):
             return family, f"it would be right {what}"
     return None
 

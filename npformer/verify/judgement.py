@@ -13,6 +13,7 @@ from .report import Entry, Reading
 from .target import Slot
 
 _TOO_COARSE = 0.05  # a relative error below which nothing would be seen: too little precision
+_TOO_COARSE_DOUBLE = 1e-3  # the same where float64 promises more
 _TOO_COARSE_ENTRY = 0.1  # the same of a single entry, where directions go through many
 
 
@@ -96,8 +97,8 @@ def _judge(found: Comparison, known: Known, effect: float) -> tuple[str, str, st
         if not effect or found.blur <= _TOO_COARSE * effect:
             return "zero", "", ""
         return "inconclusive", "precision", "it may be zero, or too small to be seen"
-    if found.resolution > _TOO_COARSE:
-        why = f"an error below {found.resolution:.0%} of the gradient would not be seen"
+    if found.resolution > (_TOO_COARSE if found.eps > 1e-8 else _TOO_COARSE_DOUBLE):
+        why = f"an error below {found.resolution:.0e} of the gradient would not be seen"
         return "inconclusive", "precision", why
     if 2 * found.doubts > found.kink.size:
         why = (

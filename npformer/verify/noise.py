@@ -4,7 +4,7 @@ The inputs are changed by a few units in their last place, several times over, a
 change of each output is kept. No method can know the output better than that. Two bounds follow:
 
     of a difference of two evaluations    4 sqrt(sum_k (dy_k sigma_k)^2)
-    of a gradient, by what its terms are  8 (that) / |x|  +  c eps (largest sum of |terms|)
+    of a gradient, by what its terms are  128 (that) / |x|  +  c eps (largest sum of |terms|)
 
 The second is generous: what differs by less may be rounding (`persistence` looks closer).
 
@@ -73,7 +73,8 @@ class Noise:
     @property
     def lost_digits(self) -> int:
         """How many decimal digits of the output are lost to the rounding of what goes in."""
-        due, found = norm(self._last_place), norm(self.sigma)
+        size = max([norm(self._y), *(slot.length for slot in self._slots)])
+        due, found = self.eps * size, norm(self.sigma)
         return int(math.log10(found / due)) if 0.0 < due < found < math.inf else 0
 
     def of_difference(self, changed: Array) -> float:
@@ -97,7 +98,7 @@ class Noise:
     def of_slope(self, scale: float, length: float = 1.0) -> float:
         """Bound the noise of a derivative along a direction in which one step is `length`."""
         terms = (256.0 if self.single else 16384.0) * self.eps * scale
-        return 8.0 * self.of_output / length + terms
+        return 128.0 * self.of_output / length + terms
 
     def _at(self, points: list[Array]) -> Array:
         pairs = zip(self._slots, points, strict=True)

@@ -54,7 +54,8 @@ class Entry:
     tolerance : float
         Relative error that is accepted.
     checked, skipped : int
-        Derivatives compared, and left out for a kink.
+        Derivatives compared (of entries, or along directions), and entries left out since they
+        lie at a kink.
     family : str
         The kind of error in one or two words, such as ``"sign"``; empty if there is none.
     diagnosis : str

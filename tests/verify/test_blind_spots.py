@@ -66,3 +66,13 @@ def test_equal_entries_where_nothing_is_moved():
 def test_equal_ids():
     report = gradcheck((F.embedding, F.embedding_backward), np.array([[1, 1], [1, 1]]), X)
     assert any("all entries of ids are equal" in note for note in told(report))
+
+
+def test_equal_rows():
+    report = gradcheck((F.softmax, F.softmax_backward), np.tile(X[0], (4, 1)))
+    assert [n.partition(":")[0] for n in told(report)] == ["x is the same all along axis 0"]
+
+
+def test_two_equal_arguments():
+    pair = lambda a, b: (a * b, (a, b)), lambda dy, s: (dy * s[1], dy * s[0])
+    assert [n.partition(":")[0] for n in told(gradcheck(pair, X, X))] == ["a and b are equal"]

@@ -149,7 +149,7 @@ def test_float32_that_cannot_be_lifted_is_compared_within_honest_bounds():
 
 def test_too_little_precision_is_inconclusive():
     def forward(x):
-        return np.tanh(x) + 3e13, np.tanh(x)  # of tanh, few digits are left
+        return np.tanh(x) + 3e12, np.tanh(x)  # of tanh, few digits are left
 
     report = gradcheck((forward, lambda dy, t: dy * (1 - t * t)), X, method="central")
     assert report.verdict == "inconclusive", report
@@ -199,7 +199,7 @@ def test_a_big_target_is_checked_along_directions_and_the_wrong_entry_found():
     report = gradcheck((F.linear, F.linear_backward), x, weight)
     assert report.ok
     assert report.mode == "fast"
-    assert report.evaluations < 100
+    assert report.evaluations < 120
     report = gradcheck((F.linear, wrong), x, weight)
     assert report.families == {"one index"}
     assert report.entries[1].worst_index == (17, 31)

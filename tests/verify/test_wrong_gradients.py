@@ -6,7 +6,7 @@ from verify.wrong_gradients import NAMES, OPERATIONS, WRONG, anywhere, check, su
 
 from npformer import catalogue, models
 
-SEEDS = range(3)
+SEEDS = range(2)
 STACKS = ("Encoder", "Decoder", "DecoderLayer")  # take their time
 PARTS = [name for name in WRONG if name.partition(":")[0] not in STACKS]
 ANYWHERE = [name for name in NAMES if not name.startswith(STACKS)]
@@ -42,10 +42,10 @@ def test_any_gradient_that_is_wrong_is_refused_with_the_right_diagnosis(name):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_is_refused_along_random_directions(name):
-    for seed in SEEDS if name in OPERATIONS else SEEDS[:1]:
-        report = check(WRONG[name], seed, wrong=True, mode="fast")
-        assert report.verdict == "fail", report
+def test_wrong_is_refused_along_random_directions_with_the_right_diagnosis(name):
+    report = check(WRONG[name], 3, wrong=True, mode="fast")
+    assert report.verdict == "fail", report
+    assert report.families & WRONG[name].families, f"{report}\nfamilies: {report.families}"
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -57,7 +57,7 @@ def test_wrong_is_refused_by_central_differences(name):
 @pytest.mark.parametrize("name", TWINS)
 def test_the_correct_twin_is_accepted(name):
     case = WRONG[name]
-    ways = {}, {"mode": "fast"}, {"method": "central", "mode": "fast"}
+    ways = {"mode": "fast"}, {"method": "central", "mode": "fast"}
     for seed, how in zip(seeds_of(name), ways, strict=False):
         report = check(case, seed, wrong=False, **how)
         assert report.ok, report

@@ -16,11 +16,20 @@ def _largest_entry_off(g):
     return g
 
 
+def _random_entry_off(g):
+    """One of the entries that are not tiny; the same one at every call, for it is a function."""
+    g = g.copy()
+    due = np.flatnonzero(np.abs(g) > 1e-3 * np.max(np.abs(g), initial=0.0))
+    g.flat[due[len(due) // 3]] *= 1.01
+    return g
+
+
 VALUES = {
     "sign": (np.negative, "sign"),
     "doubled": (lambda g: g * 2, "factor"),
     "off by 1e-6": (_off_by_a_millionth, "factor"),
     "one entry off by 0.1 %": (_largest_entry_off, "one index", "factor"),  # if there is one
+    "another entry off by 1 %": (_random_entry_off, "one index", "factor"),
     "zero": (np.zeros_like, "zero"),
 }
 CONDUCT = {

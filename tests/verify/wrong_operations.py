@@ -15,6 +15,7 @@ from verify.cases import (
 )
 
 import npformer.functional as F
+from npformer.biases import as_bias
 
 OPERATIONS = {}
 
@@ -477,7 +478,7 @@ attention("a group's heads not summed", "grouped queries", _of_one_head(np.copy)
 attention(
     "dbias of the first of the batch",
     "bias, scale",
-    lambda right, dy, s: (*right(dy, s)[:3], right(dy, s._replace(bias=s.p))[3][0]),
+    lambda right, dy, s: (*right(dy, s)[:3], right(dy, s._replace(bias=as_bias(s.p)))[3][0]),
     "shape",
 )
 attention(
