@@ -91,14 +91,18 @@ def _in_file(path: Path, file: str) -> Iterator[Target]:
 
 
 def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
-    """Yield the functions of a module and the methods of its classes, by qualified name."""
+    """Yield functions of a module and methods of its classes, but abstract ones, by their names."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             yield node.name, node
         elif isinstance(node, ast.ClassDef):
             for method in node.body:
-                if isinstance(method, ast.FunctionDef):
+                if isinstance(method, ast.FunctionDef) and not _is_abstract(method):
                     yield f"{node.name}.{method.name}", method
+
+
+def _is_abstract(method: ast.FunctionDef) -> bool:
+    return any(ast.unparse(d) == "abstractmethod" for d in method.decorator_list)
 
 
 def _helpers(name: str, defined: dict[str, ast.FunctionDef]) -> list[str]:
