@@ -139,7 +139,7 @@ def check_ids(op: str, name: str, ids: Array, size: int, what: str) -> None:
         at = np.unravel_index(int(np.argmax((ids < 0) | (ids >= size))), ids.shape)
         index = tuple(int(i) for i in at)
         raise ValueError(
-            f"{op}: {name}{list(index)} is {ids[index]}; expected 0 to {size - 1} "
+            f"{op}: {name}{list(index) or ''} is {ids[index]}; expected 0 to {size - 1} "
             f"({what} {size}), so check the tokenizer or enlarge the table"
         )
 
@@ -151,6 +151,22 @@ def check_integers(op: str, name: str, ids: Array) -> None:
             f"{op}: {name} is {describe(ids)}; expected a NumPy array of integers, so convert it "
             f"with np.asarray({name}, dtype=np.int64)"
         )
+
+
+def whole_numbers(given: object) -> Array | None:
+    """Return an int, a sequence of ints or an integer array as an array; None for what is none.
+
+    Python's ints keep their values: they come in an array of objects, not of int64, so that one
+    that int64 cannot hold is compared like any other. Where there are none, anything will do.
+    """
+    if isinstance(given, np.ndarray | np.generic):
+        return np.asarray(given) if given.dtype.kind in "iu" or not given.size else None
+    try:
+        numbers = np.array(given, dtype=object)
+    except ValueError:  # arrays of different shapes
+        return None
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers.flat)
+    return numbers if whole else None
 
 
 def check_size(owner: str, **sizes: object) -> None:
@@ -168,6 +184,40 @@ def check_size(owner: str, **sizes: object) -> None:
             raise TypeError(f"{owner}: {name} is {size!r}; expected a positive int")
         if size < 1:
             raise ValueError(f"{owner}: {name} is {size}; expected a positive int")
+
+
+def check_count(owner: str, **counts: object) -> None:
+    """Refuse counts that are not integers from 0 on.
+
+    Raises
+    ------
+    TypeError
+        If one is not an int.
+    ValueError
+        If one is below 0.
+    """
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int | np.integer):
+            raise TypeError(f"{owner}: {name} is {count!r}; expected an int, 0 or more")
+        if count < 0:
+            raise ValueError(f"{owner}: {name} is {count}; expected an int, 0 or more")
+
+
+def check_number(owner: str, name: str, number: object, expected: str) -> None:
+    """Refuse a `number` that is not a real one, a single one; `expected` says what would do."""
+    if isinstance(number, bool) or not isinstance(number, int | float | np.integer | np.floating):
+        raise TypeError(f"{owner}: {name} is {_shown(number)}; expected {expected}")
+
+
+def check_flag(owner: str, name: str, flag: object, remedy: str = "") -> None:
+    """Refuse a `flag` that is not True or False; `remedy` says what else was perhaps meant."""
+    if not isinstance(flag, bool):
+        raise TypeError(f"{owner}: {name} is {_shown(flag)}; expected True or False{remedy}")
+
+
+def _shown(value: object) -> str:
+    """Return a value as it was written, or of an array what it is."""
+    return describe(value) if isinstance(value, np.ndarray) else repr(value)
 
 
 def check_positive(owner: str, **numbers: object) -> None:
@@ -198,13 +248,25 @@ def check_rate(owner: str, name: str, rate: float) -> None:
         )
 
 
-def check_generator(owner: str, rng: object) -> None:
-    """Refuse an `rng` that is neither a NumPy Generator nor None."""
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"{owner}: rng is {rng!r}; expected a numpy.random.Generator, "
-            f"such as np.random.default_rng(0), or None for evaluation"
-        )
+def check_generator(owner: str, rng: object, none: str | None = "for evaluation") -> None:
+    """Refuse an `rng` that is neither a NumPy Generator nor None.
+
+    Parameters
+    ----------
+    owner : str
+        Who is asking.
+    rng : object
+        The argument.
+    none : str or None, optional
+        What None stands for, to end the message with; if None, None is refused too.
+    """
+    if isinstance(rng, np.random.Generator) or (rng is None and none is not None):
+        return
+    seed = rng if isinstance(rng, int) and not isinstance(rng, bool) and rng >= 0 else 0
+    raise TypeError(
+        f"{owner}: rng is {_shown(rng)}; expected a numpy.random.Generator, "
+        f"such as np.random.default_rng({seed})" + (f", or None {none}" if none else "")
+    )
 
 
 def check_choice(owner: str, name: str, value: object, choices: Sequence[str]) -> None:

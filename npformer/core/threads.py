@@ -8,7 +8,8 @@ is started inside of it is not spread again. To limit BLAS takes threadpoolctl, 
 
 One switch sets the number of threads: `set_num_threads`, or the environment variable
 ``NPFORMER_NUM_THREADS`` for its value at the start. Unset, it is the number of cores that the
-process may use.
+process may use. Where it is 1, BLAS too is held at one thread while `each` works. What is not
+given to `each`, such as a matrix product of your own, is NumPy's affair (`OPENBLAS_NUM_THREADS`).
 
 BLAS splits every product among its threads and waits for the slowest. For small products on a
 machine that has other work to do, that waiting costs more than the second thread gains: a step
@@ -48,7 +49,7 @@ def set_num_threads(count: int) -> None:
     Parameters
     ----------
     count : int
-        1 or more; 1 keeps all work on the thread that asks for it.
+        1 or more; 1 keeps their work on the thread that asks for it, that of BLAS included.
 
     Raises
     ------
@@ -91,10 +92,11 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Resu
         The error of the first item that raised one, as it is.
     """
     items = list(items)
-    count = min(num_threads(), len(items))
-    if count <= 1:
+    if _spread.get() or (len(items) <= 1 < num_threads()):
         return [function(item) for item in items]
     with _blas_for_threads() as limited:
+        if num_threads() == 1:
+            return [function(item) for item in items]
         if not limited:
             _say_once()
             return [function(item) for item in items]

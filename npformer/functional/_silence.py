@@ -14,9 +14,16 @@ from ..core.arrays import Array
 
 
 def is_tame(*arrays: Array) -> bool:
-    """Say whether no entry is NaN, infinite, or so large that a product would overflow."""
+    """Say whether no entry is NaN, infinite, or so large that a product would overflow.
+
+    A product of two vectors, that is, as long as the last axis of the longest array.
+    """
+    width = max((x.shape[-1] for x in arrays), default=1)
     parts = [part for x in arrays for part in ((x.real, x.imag) if x.dtype.kind == "c" else (x,))]
-    return all(_within(part, math.sqrt(float(np.finfo(part.dtype).max))) for part in parts)
+    return all(
+        _within(part, math.sqrt(float(np.finfo(part.dtype).max) / (2 * max(1, width))))
+        for part in parts
+    )
 
 
 def _within(x: Array, limit: float) -> bool:

@@ -40,7 +40,8 @@ Backward, given dy, with M and l known, so that any tile of e = exp(s - M) can b
 Where no score can be large, (2) is left out and m_i is 0 throughout: M cancels in y, so that any
 other number does in its place, as long as exp(s - m) neither overflows nor vanishes. By Cauchy and
 Schwarz |s_ij| <= c |q_i| |k_j|; if the largest of these is below 30, as between layer norms it
-mostly is, exp(s) lies within 1e-13 and 1e13. That saves a third of the forward pass's time.
+mostly is, exp(s) lies within 1e-13 and 1e13. That saves a third of the forward pass's time. (In
+float32, values and gradients of less than 1e-25 would then lose digits.)
 
 The textbook's p_ij (dp_ij - sum_l dp_il p_il) is this ds_ij: e = l p, de = (dp - l r) / l, and
 l_i r_i = sum_e dy_ie y_ie = sum_e dy_ie sum_j p_ij d_ij v_je = sum_j p_ij dp_ij.
@@ -69,11 +70,11 @@ from ..core.arrays import Array, BoolArray, check_gradient
 from ..core.threads import each, num_threads
 from ..masks import ALL, EMPTY, FULL, Coverage, Mask, Span
 from ._random_bits import kept
-from ._silence import mix, reporting
+from ._silence import is_tame, mix, reporting
 
 TILE = (256, 256)  # queries, keys: two such arrays of float32 fill half of an L2 cache of 1 MiB
 _WORTH_SPREADING = 2**18  # scores; fewer are done before a thread has woken up
-# e^30 times a million keys times the largest tame value, 2e19 in float32, is still a float32.
+# e^30 times a million keys times the largest tame value, 2e18 in float32, is still a float32.
 _SMALL = 30.0
 
 Index = tuple[int, ...]
@@ -130,6 +131,8 @@ def tiled_backward(dy: Array, saved: TiledSaved) -> tuple[Array, Array, Array, A
     """Equations (6') to (1'); see `npformer.functional.attention_backward`."""
     q, k, v, y, _, _, how = saved
     check_gradient("attention_backward", dy, y.shape, y)
+    if not is_tame(dy):
+        how = how._replace(tame=False)
     case = _Case(q, k, v, how)
     dtype = np.result_type(dy, y)
     learned = None if how.bias is None else how.bias.new_gradient()
@@ -173,10 +176,10 @@ def _row_block(
                 higher = np.maximum(top, np.max(s.real, axis=-1, keepdims=True))  # (2)
                 # A row that has seen nothing yet has -inf, from which nothing can be taken.
                 shift = np.where(higher == -math.inf, 0, higher)
-                s -= shift
+                s -= shift  # (3)
                 faded = np.exp(top - shift)
-                total *= faded
-                u *= faded
+                total *= faded  # (4)
+                u *= faded  # (5)
                 if not tame:  # what has faded to a weight of 0 is no longer looked at
                     np.copyto(u, 0, where=faded == 0)
                 top[...] = higher
@@ -216,14 +219,14 @@ def _head_backward(
                 if s is None:
                     continue
                 if top is not None:
-                    s -= top[I]
-                e = np.exp(s, out=s)
+                    s -= top[I]  # (3)
+                e = np.exp(s, out=s)  # (3)
                 kept_e = head.drop(e, rows, columns)
-                dv[J] += kept_e.T @ g[I]  # (5')
+                dv[J] += mix(kept_e.T, g[I], tame)  # (5')
                 de = np.matmul(g[I], v[J].T, out=_rectangle(more, e.shape))  # (5')
                 if not tame:
                     de = np.where(kept_e != 0, de, 0)  # what a weight of 0 met is not looked at
-                de = head.drop(de, rows, columns)
+                de = head.drop(de, rows, columns)  # (5')
                 de -= r[I]  # (4')
                 de *= e  # (3'); (2') is no line of code
                 ds = de if tame else np.where(e != 0, de, 0)

@@ -51,6 +51,7 @@ from ..core.arrays import (
     check_generator,
     check_gradient,
     check_rate,
+    describe,
     unbroadcast,
 )
 from ._random_bits import kept
@@ -117,14 +118,16 @@ def attention(
     Returns
     -------
     y : (..., n_q, d_v) ndarray
-        0 where a query may attend to nothing.
+        0 where a query may attend to nothing. It is a part of `saved` where tiles are used, and
+        so must not be written to before backward, as q, k and v must not.
     saved : TextbookSaved or TiledSaved
         For `attention_backward`.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, `bias` holds +inf or NaN, or `dropout` is not in [0, 1).
+        If shapes do not fit, `bias` holds +inf or NaN, `scale` is not finite, or `dropout` is
+        not in [0, 1).
     TypeError
         If dtypes are not float32, float64 or complex128, or do not mix, the mask is not
         boolean, or `rng` is not a Generator.
@@ -146,7 +149,7 @@ def attention(
     check_generator("attention", rng)
     check_choice("attention", "method", method, METHODS)
     held, added = _joined("attention", mask, bias, q=q, k=k, v=v)
-    scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    scale = _checked_scale("attention", scale, q.shape[-1])
     rate, seed = 0.0, 0
     if rng is not None and dropout:
         rate, seed = float(dropout), int(rng.integers(2**63))
@@ -187,11 +190,17 @@ def attention_backward(
     """
     if isinstance(saved, TiledSaved):
         return tiled_backward(dy, saved)
+    if not isinstance(saved, TextbookSaved):
+        raise TypeError(
+            f"attention_backward: saved is {describe(saved)}; expected what attention returned "
+            f"beside its output"
+        )
     q, k, v, p, bias, scale, rate, seed, tame = saved
     lead = np.broadcast_shapes(p.shape[:-2], v.shape[:-2])
     check_gradient("attention_backward", dy, (*lead, q.shape[-2], v.shape[-1]), p)
+    tame = tame and is_tame(dy)
     a = _drop(p, rate, seed)
-    dv = unbroadcast(a.swapaxes(-1, -2) @ dy, v.shape)  # (5')
+    dv = unbroadcast(mix(a.swapaxes(-1, -2), dy, tame), v.shape)  # (5')
     with reporting(tame):
         da = unbroadcast(dy @ v.swapaxes(-1, -2), p.shape)  # (5')
     if not tame:
@@ -234,7 +243,7 @@ def attention_weights(
     """
     check_floats("attention_weights", q=q, k=k)
     held, added = _joined("attention_weights", mask, bias, q=q, k=k)
-    scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    scale = _checked_scale("attention_weights", scale, q.shape[-1])
     return _weights(q, k, held, added, scale, is_tame(q, k))
 
 
@@ -280,6 +289,17 @@ def _drop(p: Array, rate: float, seed: int) -> Array:
     dropped: Array = p * keep
     dropped *= 1.0 / (1.0 - rate)
     return dropped
+
+
+def _checked_scale(op: str, scale: float | None, d_k: int) -> float:
+    """Return c as a Python float, which lifts no dtype."""
+    if scale is None:
+        return 1.0 / math.sqrt(d_k)
+    if isinstance(scale, bool) or not isinstance(scale, int | float | np.integer | np.floating):
+        raise TypeError(f"{op}: scale is {describe(scale)}; expected a number, or None")
+    if not math.isfinite(scale):
+        raise ValueError(f"{op}: scale is {scale}; expected a finite number, or None")
+    return float(scale)
 
 
 def _bias_gradient(ds: Array, bias: biases.Bias) -> Array | None:

@@ -27,7 +27,10 @@ Saved = TypeVar("Saved")
 class _Kept:
     """Keys and values of one layer."""
 
-    def __init__(self, k: Array, v: Array, length: int, memory: Array | None) -> None:
+    def __init__(
+        self, layer: "Layer", k: Array, v: Array, length: int, memory: Array | None
+    ) -> None:
+        self.layer = layer  # held, so that no other layer can get its identity
         self.k = k  # (batch, heads, room, d_head), of which `length` are filled
         self.v = v  # (batch, heads, room, d_head)
         self.length = length
@@ -64,6 +67,7 @@ class KVCache:
         check_size("KVCache", batch=batch, max_len=max_len)
         self.batch = batch
         self.max_len = max_len
+        self._model: Layer | None = None
         self._own: dict[int, _Kept] = {}  # self-attention, by the identity of its layer
         self._across: dict[int, _Kept] = {}  # cross-attention
         self._real = np.ones((batch, max_len), bool)
@@ -81,11 +85,15 @@ class KVCache:
         return self._agreed_length()
 
     @contextlib.contextmanager
-    def step(self, real: BoolArray | None, positions: Array | None, count: int) -> Iterator[None]:
+    def step(
+        self, model: "Layer", real: BoolArray | None, positions: Array | None, count: int
+    ) -> Iterator[None]:
         """Let a model run over the next `count` tokens; an error leaves the cache as it was.
 
         Parameters
         ----------
+        model : Layer
+            The same at every step.
         real : (batch, count) bool ndarray or None
             Which of them are real; None if all are.
         positions : integer ndarray or None
@@ -95,10 +103,18 @@ class KVCache:
         Raises
         ------
         ValueError
-            If there is no room for them, or afterwards not all layers have seen the same number
-            of tokens.
+            If the cache holds tokens of another model, there is no room for more, or afterwards
+            not all layers have seen the same number.
         """
         start = self.length
+        before = self._model
+        if self._model is None and not start:
+            self._model = model
+        if self._model is not model:
+            raise ValueError(
+                f"KVCache: it holds {start} tokens that another model has seen; make a cache for "
+                f"each model, with model.new_cache(batch, max_len)"
+            )
         self._check_room(start, count)
         new = slice(start, start + count)
         self._real[:, new] = True if real is None else real
@@ -114,6 +130,7 @@ class KVCache:
             yield
             self._agreed_length()
         except BaseException:
+            self._model = before
             self._own = {layer: self._own[layer] for layer in lengths}
             for layer, length in lengths.items():
                 self._own[layer].length = length
@@ -162,7 +179,7 @@ class KVCache:
             k_room, v_room = (
                 np.empty((*x.shape[:-2], self.max_len, x.shape[-1]), x.dtype) for x in (k, v)
             )
-            kept = self._own[id(layer)] = _Kept(k_room, v_room, 0, None)
+            kept = self._own[id(layer)] = _Kept(layer, k_room, v_room, 0, None)
         kept.k[:, :, start : start + count] = k
         kept.v[:, :, start : start + count] = v
         kept.length = start + count
@@ -184,19 +201,20 @@ class KVCache:
         kept = self._across.get(id(layer))
         if kept is None:
             return None
-        if kept.memory is None and kept.length == memory.shape[-2]:
-            kept.memory = memory
         if kept.memory is not memory:
-            raise ValueError(
-                "KVCache: it holds the keys and values of another memory; make a new cache for "
-                "each memory, with model.new_cache(batch, max_len)"
-            )
+            assert kept.memory is not None
+            if not np.array_equal(kept.memory, memory, equal_nan=True):
+                raise ValueError(
+                    "KVCache: it holds the keys and values of another memory; make a new cache "
+                    "for each memory, with model.new_cache(batch, max_len)"
+                )
+            kept.memory = memory  # the next look is at its identity alone
         return kept.k, kept.v
 
     def keep(self, layer: "Layer", memory: Array, k: Array, v: Array) -> None:
         """Keep the keys and values that a cross-attention layer has made of a memory."""
         self._check_batch(k)
-        self._across[id(layer)] = _Kept(k, v, memory.shape[-2], memory)
+        self._across[id(layer)] = _Kept(layer, k, v, memory.shape[-2], memory)
 
     def reorder(self, index: Array) -> None:
         """Let sequence b go on from what sequence ``index[b]`` was, as beam search does.
@@ -204,8 +222,8 @@ class KVCache:
         Parameters
         ----------
         index : (new batch,) integer ndarray
-            May repeat and leave out sequences, and change their number. A memory must be
-            reordered alongside: the next that is passed in is taken to be that.
+            May repeat and leave out sequences, and change their number. A memory is to be
+            reordered alongside.
 
         Raises
         ------
@@ -225,7 +243,9 @@ class KVCache:
                 new[:, :, : kept.length] = old[index, :, : kept.length]
                 setattr(kept, name, new)
         for kept in self._across.values():
-            kept.k, kept.v, kept.memory = kept.k[index], kept.v[index], None
+            assert kept.memory is not None
+            kept.k, kept.v = kept.k[index], kept.v[index]
+            kept.memory = kept.memory[index]
         self._real, self._positions = self._real[index], self._positions[index]
         self.batch = len(index)
 

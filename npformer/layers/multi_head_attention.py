@@ -30,7 +30,15 @@ from numpy.typing import DTypeLike
 
 from .. import biases, masks
 from .. import functional as F
-from ..core.arrays import Array, check_floats, check_integers, check_rate, check_size, fits
+from ..core.arrays import (
+    Array,
+    check_floats,
+    check_integers,
+    check_rate,
+    check_size,
+    describe,
+    fits,
+)
 from ..core.layer import Layer
 from ..core.run import Run, rng_of
 from ..functional.attention import AttentionSaved
@@ -171,6 +179,12 @@ class MultiHeadAttention(Layer):
             If shapes do not fit, positions or a memory are given that cannot be used, or the
             cache is of another batch or memory, or full.
         """
+        rng = rng_of(run)
+        if cache is not None and not isinstance(cache, KVCache):
+            raise TypeError(
+                f"MultiHeadAttention: cache is {describe(cache)}; expected a KVCache, such as "
+                f"KVCache(batch, max_len)"
+            )
         z = x if memory is None else memory
         past = 0 if cache is None or memory is not None else cache.seen(self)
         scores = self._check(x, memory, bias, positions, past)
@@ -212,7 +226,6 @@ class MultiHeadAttention(Layer):
         if run is not None and run.records("attention"):
             weights = F.attention_weights(q, k, mask=mask, bias=bias)
             run.record(self, "attention", self._ungroup(weights))
-        rng = rng_of(run)
         o, attention_saved = F.attention(
             q, k, v, mask=mask, bias=bias, dropout=self.dropout, rng=rng
         )  # (4)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..biases import Bias, alibi
-from ..core.arrays import Array, BoolArray, check_integers, describe, fits
+from ..core.arrays import Array, BoolArray, check_integers, describe
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.dropout import DropoutSaved
@@ -156,9 +156,10 @@ def check_targets(model: str, targets: Array, ids: Array, name: str) -> None:
 
 
 def check_positions(model: str, positions: Array, ids: Array) -> None:
-    """Refuse positions that are not integers, or do not broadcast to the shape of `ids`."""
+    """Refuse positions that are not one integer for each of `ids`, or of a row of them."""
     check_integers(model, "positions", positions)
-    if positions.ndim < 1 or not fits(positions.shape, ids.shape):
+    batch, length = ids.shape
+    if positions.shape not in ((length,), (1, length), (batch, length)):
         raise ValueError(
             f"{model}: positions are {positions.shape}; expected {ids.shape}, or {ids.shape[1:]} "
             f"for the same in all sequences"

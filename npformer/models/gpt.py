@@ -191,7 +191,7 @@ class GPT(Model):
             logits, head_saved = self.head.forward(h)  # (3)
             return logits, GPTSaved(inputs_saved, stack_saved, head_saved)
         check_cache("GPT", cache, ids)
-        with cache.step(mask, positions, ids.shape[1]):
+        with cache.step(self, mask, positions, ids.shape[1]):
             length = ids.shape[1]
             keys = cache.positions(length)
             x, _ = self.inputs.forward(ids, keys[:, -length:], run=run)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, BoolArray
+from ..core.arrays import Array, BoolArray, describe
 from ..core.initialize import skeleton
 from ..core.run import Run
 from ..functional.linear import LinearSaved
@@ -220,7 +220,7 @@ class Transformer(Model):
         check_cache("Transformer", cache, target_in)
         look = partial(self._look, memory=memory, memory_mask=of_keys(source_mask), run=run)
         length = target_in.shape[1]
-        with cache.step(None, None, length):
+        with cache.step(self, None, None, length):
             at = cache.positions(length)[:, -length:]
             b, _ = self.target_inputs.forward(target_in, at, run=run)
             h, _ = look(b, cache=cache, positions=at)
@@ -229,6 +229,10 @@ class Transformer(Model):
     def _check_decode(self, target_in: Array, memory: Array, source_mask: BoolArray | None) -> None:
         """Refuse a target that is no batch of ids, or does not fit the source."""
         check_batch("Transformer", "target_in", target_in)
+        if not isinstance(memory, np.ndarray):
+            raise TypeError(
+                f"Transformer: memory is {describe(memory)}; expected what encode returned first"
+            )
         if len(target_in) != len(memory):
             raise ValueError(
                 f"Transformer: target_in has {len(target_in)} sequences and the source "

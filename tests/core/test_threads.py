@@ -173,11 +173,12 @@ def test_one_thread_or_one_item_stays_on_the_thread_that_asks():
     def where(_):
         return threading.current_thread(), Controller.held
 
-    npformer.set_num_threads(1)
-    assert threads.each(where, range(3)) == [(threading.current_thread(), ())] * 3
     npformer.set_num_threads(4)
     assert threads.each(where, [0]) == [(threading.current_thread(), ())]
     assert Controller.made == 0
+    npformer.set_num_threads(1)  # then BLAS is to have one thread as well
+    assert threads.each(where, range(3)) == [(threading.current_thread(), ((1, "blas"),))] * 3
+    assert Controller.held == ()
 
 
 @pytest.mark.parametrize("count", [1, 3])

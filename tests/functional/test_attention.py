@@ -489,12 +489,64 @@ def test_dropout_keeps_the_mean():
 @pytest.mark.filterwarnings("ignore:invalid value")  # infinity less infinity, what comes of it
 def test_what_overflows_in_ordinary_numbers_is_reported():
     q, k, v, dy = qkv(0, n_q=1)
-    _, saved = F.attention(q, k, 100 * v)
-    with (
-        np.errstate(all="ignore"),
-        pytest.warns(RuntimeWarning, match="overflow encountered in (matmul|multiply)"),
-    ):
-        F.attention_backward(1.7e308 * np.sign(dy), saved)
+    _, saved = F.attention(1e20 * q, 1e-20 * k, 1e150 * v)
+    with pytest.warns(RuntimeWarning, match="overflow encountered in (matmul|multiply)"):
+        F.attention_backward(1e150 * dy, saved)  # whose products with v are still finite
+
+
+@pytest.mark.parametrize("content", [np.nan, np.inf, 1e300])
+def test_a_gradient_at_a_dead_row_may_be_anything(content):
+    q, k, v, dy = qkv(0, 2)
+    held = np.ones((3, 5), bool)
+    held[1] = False
+    dy[:, 1] = 0
+    want = pass_of(q, k, v, dy, mask=held)
+    dy[:, 1] = content
+    assert_same(pass_of(q, k, v, dy, mask=held)[:4], want[:4])
+
+
+def test_a_gradient_that_is_not_finite_stays_with_those_who_were_looked_at():
+    q, k, v, dy = qkv(0, n_q=5)
+    dy[2] = np.nan
+    _, dq, dk, dv, _ = pass_of(q, k, v, dy, mask=masks.causal())
+    assert np.isfinite(dq[[0, 1, 3, 4]]).all()
+    assert np.isfinite(dk[3:]).all()
+    assert np.isfinite(dv[3:]).all()
+    assert np.isnan(dv[:3]).all()
+
+
+def test_large_masked_numbers_do_not_overflow_on_the_way():
+    q, k, v, dy = (x.astype(np.float32) for x in qkv(0, n_q=5, d_k=64, d_v=64))
+    held = np.ones((5, 5), bool)
+    held[:, 3] = False
+    want = pass_of(q, k, v, 1e18 * dy, mask=held)
+    k[3] = v[3] = 1e19
+    got = pass_of(q, k, v, 1e18 * dy, mask=held)
+    for a, b in zip(got[:4], want[:4], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+
+
+@pytest.mark.parametrize(
+    ("scale", "error", "said"),
+    [
+        (math.nan, ValueError, "scale is nan; expected a finite number"),
+        (math.inf, ValueError, "scale is inf; expected a finite number"),
+        ("a", TypeError, "scale is a str; expected a number, or None"),
+        (True, TypeError, "scale is a bool"),
+        (1j, TypeError, "scale is a complex"),
+    ],
+)
+def test_a_scale_that_is_none_is_refused(scale, error, said):
+    q, k, v, _ = qkv(0)
+    with pytest.raises(error, match=said):
+        F.attention(q, k, v, scale=scale)
+    with pytest.raises(error, match=f"attention_weights: {said}"):
+        F.attention_weights(q, k, scale=scale)
+
+
+def test_what_is_not_saved_cannot_be_undone():
+    with pytest.raises(TypeError, match="saved is a NoneType; expected what attention returned"):
+        F.attention_backward(np.ones((3, 2)), None)
 
 
 # Dtypes and refusals

@@ -166,16 +166,14 @@ def test_a_pass_that_breaks_off_leaves_the_cache_as_it_was(kind, which, seen, mo
     )
 
 
-def test_a_pass_that_breaks_off_after_reorder_does_not_choose_the_memory(monkeypatch):
+def test_after_reorder_the_memory_has_to_be_reordered_too():
     model = made(Transformer)
     stepped = Stepped(model, 0, 2, 6, pad=False)
     cache = model.new_cache(2, 6)
     stepped.piece(cache, 0, 3)
     cache.reorder(np.array([1, 1]))
-    with monkeypatch.context() as patch:
-        break_off(model, 1, patch)
-        with pytest.raises(KeyboardInterrupt):
-            stepped.piece(cache, 3, 4)
+    with pytest.raises(ValueError, match="another memory"):
+        stepped.piece(cache, 3, 4)
     stepped.reorder(np.array([1, 1]))
     logits = stepped.piece(cache, 3, 6)
     np.testing.assert_allclose(logits, stepped.whole(6)[:, 3:], rtol=1e-12, atol=1e-12)
@@ -267,19 +265,33 @@ def test_another_memory_is_refused():
     cache = model.new_cache(2, 4)
     stepped.piece(cache, 0, 2)
     with pytest.raises(ValueError, match="another memory; make a new cache"):
-        model.decode(stepped.ids[:, 2:], stepped.memory.copy(), cache=cache)
+        model.decode(stepped.ids[:, 2:], stepped.memory[:, ::-1], cache=cache)
     assert cache.length == 2
+    model.decode(stepped.ids[:, 2:3], stepped.memory.copy(), cache=cache)  # it is what it holds
     cache.reorder(np.array([0]))
     with pytest.raises(ValueError, match="another memory"):  # of another length
-        model.decode(stepped.ids[:1, 2:], stepped.memory[:1, 1:], cache=cache)
+        model.decode(stepped.ids[:1, 3:], stepped.memory[:1, 1:], cache=cache)
 
 
 def test_layers_of_two_models_are_told_apart():
     one, other = made(GPT), made(GPT, seed=1)
     cache = one.new_cache(1, 4)
     one(np.zeros((1, 2), int), cache=cache)
-    with pytest.raises(ValueError, match="different numbers of tokens, "):
-        other(np.zeros((1, 1), int), cache=cache)
+    for count in (1, 2):
+        with pytest.raises(ValueError, match="2 tokens that another model has seen; make a cache"):
+            other(np.zeros((1, count), int), cache=cache)
+    assert cache.length == 2
+    one(np.zeros((1, 2), int), cache=cache)
+
+
+def test_a_cache_belongs_to_no_model_whose_first_pass_broke_off(monkeypatch):
+    one, other = made(GPT), made(GPT, seed=1)
+    cache = one.new_cache(1, 4)
+    with monkeypatch.context() as patch:
+        break_off(one, 0, patch)
+        with pytest.raises(KeyboardInterrupt):
+            one(np.zeros((1, 2), int), cache=cache)
+    other(np.zeros((1, 2), int), cache=cache)
     assert cache.length == 2
 
 

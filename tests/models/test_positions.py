@@ -8,6 +8,7 @@ import pytest
 from support.models import SIZES
 from support.passes import assert_close, assert_equal, moved
 
+import npformer
 import npformer.functional as F
 from npformer import Layer, gradcheck
 from npformer.models import GPT, GPTConfig, Transformer, TransformerConfig
@@ -329,3 +330,22 @@ def test_a_window_that_is_none_is_refused(window, error):
     said = re.escape(f"GPTConfig: window is {window}; expected a positive int")
     with pytest.raises(error, match=said):
         GPTConfig(**SIZES, window=window)
+
+
+@pytest.mark.parametrize("position", ["learned", "sinusoidal", "rotary", "alibi", "t5"])
+@pytest.mark.parametrize("positions", [np.array([0]), np.zeros((2, 1), int), np.zeros((1, 2), int)])
+def test_positions_are_one_for_each_token(position, positions):
+    model = GPT(GPTConfig(5, 8, 8, 2, 1, position=position), rng=np.random.default_rng(0))
+    ids = np.zeros((2, 3), int)
+    for cache in (None, model.new_cache(2, 3)):
+        with pytest.raises(
+            ValueError, match=r"GPT: positions are .*; expected \(2, 3\)"
+        ):
+            model(ids, None, positions, cache)
+
+
+def test_a_table_that_is_not_finite_is_refused():
+    q = np.ones((2, 3, 4))
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="table of a relative bias holds"):
+            F.attention(q, q, q, bias=npformer.biases.relative(np.full((8, 2), bad)))
