@@ -508,7 +508,8 @@ def test_a_gradient_at_a_dead_row_may_be_anything(content):
 def test_a_gradient_that_is_not_finite_stays_with_those_who_were_looked_at():
     q, k, v, dy = qkv(0, n_q=5)
     dy[2] = np.nan
-    _, dq, dk, dv, _ = pass_of(q, k, v, dy, mask=masks.causal())
+    _, dq, dk, dv, dbias = pass_of(q, k, v, dy, mask=masks.causal(), bias=normal(4, 5, 5))
+    np.testing.assert_array_equal(dbias[2, 3:], 0)
     assert np.isfinite(dq[[0, 1, 3, 4]]).all()
     assert np.isfinite(dk[3:]).all()
     assert np.isfinite(dv[3:]).all()
