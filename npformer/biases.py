@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 
 from .core.arrays import (
     Array,
+    check_flag,
     check_floats,
     check_integers,
     check_size,
@@ -162,8 +163,15 @@ def alibi(num_heads: int, *, positions: Array | None = None, dtype: DTypeLike = 
 
 
 def alibi_slopes(num_heads: int) -> list[float]:
-    """Return m_h for each head; see `alibi`."""
-    lower = 2 ** math.floor(math.log2(num_heads))
+    """Return m_h for each head; see `alibi`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `num_heads` is not a positive int.
+    """
+    check_size("alibi_slopes", num_heads=num_heads)
+    lower = 1 << (int(num_heads).bit_length() - 1)
     slopes = [2.0 ** (-8.0 * (h + 1) / lower) for h in range(lower)]
     higher = [2.0 ** (-8.0 * (h + 1) / (2 * lower)) for h in range(2 * lower)]
     return slopes + higher[0::2][: num_heads - lower]
@@ -213,6 +221,11 @@ def relative(
     if table.ndim != 2:
         raise ValueError(f"relative: table is {table.shape}; expected (num_buckets, num_heads)")
     check_buckets("relative", len(table), bidirectional, max_distance)
+    if learn is not None and not callable(learn):
+        raise TypeError(
+            f"relative: learn is {learn!r}; expected a function that takes the table's gradient, "
+            f"such as the add_grad of its parameter, or None"
+        )
     heads = table.shape[1]
     bias = _Relative(heads, _checked("relative", positions), table, bidirectional, max_distance)
     bias.learn = learn
@@ -228,8 +241,7 @@ def check_buckets(owner: str, num_buckets: int, bidirectional: bool, max_distanc
         If they are not ints, or too few, or `max_distance` is within the exact buckets.
     """
     check_size(owner, num_buckets=num_buckets, max_distance=max_distance)
-    if not isinstance(bidirectional, bool):
-        raise TypeError(f"{owner}: bidirectional is {bidirectional!r}; expected True or False")
+    check_flag(owner, "bidirectional", bidirectional)
     least = 4 if bidirectional else 2
     if num_buckets < least or num_buckets % (least // 2):
         raise ValueError(
@@ -247,9 +259,10 @@ def check_buckets(owner: str, num_buckets: int, bidirectional: bool, max_distanc
 def buckets(distance: Array, num_buckets: int, bidirectional: bool, max_distance: int) -> Array:
     """Return the bucket of each distance r = key's position - query's position.
 
-    Of the n buckets of a direction, n/2 hold one distance each: 0, 1, ..., n/2 - 1. The others
-    grow in proportion to the distance: d falls in bucket
-    n/2 + floor(n/2 log(d / (n/2)) / log(max_distance / (n/2))), and at most in the last, n - 1.
+    Of the n buckets of a direction, e = floor(n/2) hold one distance each: 0, 1, ..., e - 1. The
+    w = n - e others grow in proportion to the distance: d falls in bucket
+    e + floor(w log(d / e) / log(max_distance / e) + 1e-9), and at most in the last, n - 1. The
+    1e-9 is there for borders between two buckets, where the quotient is whole but for rounding.
 
     Parameters
     ----------
@@ -259,9 +272,19 @@ def buckets(distance: Array, num_buckets: int, bidirectional: bool, max_distance
 
     Returns
     -------
-    integer ndarray of the same shape
+    int64 ndarray of the same shape
         From 0 to num_buckets - 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If distances are not integers, or as `relative`.
     """
+    check_integers("buckets", "distance", distance)
+    check_buckets("buckets", num_buckets, bidirectional, max_distance)
+    # From max_distance on all are alike, and of those nearer |r| cannot overflow.
+    farthest = min(int(max_distance), int(np.iinfo(np.int64).max))
+    distance = np.clip(distance.astype(np.int64), -farthest, farthest)
     first: Array | int = 0
     if bidirectional:
         num_buckets //= 2
@@ -454,6 +477,14 @@ class _Alibi(_ByDistance):
 
 
 class _Relative(_ByDistance):
+    def check(self, shape: tuple[int, ...]) -> None:
+        super().check(shape)
+        if not np.all(self._table.real < math.inf):
+            raise ValueError(
+                "attention: the table of a relative bias holds +inf or NaN; expected finite "
+                "numbers, or -inf to mask"
+            )
+
     def __init__(
         self,
         heads: int,

@@ -17,9 +17,18 @@ import numpy as np
 from ._version import __version__
 from .core.errors import MissingExtraError, NonFiniteError
 from .recipes import RECIPES, Recipe
-from .recipes._pictures import draw_attention
+from .recipes._pictures import check_folder, draw_attention
+from .recipes._recipe import ATTENTIONS
 from .recipes._run import CHECKPOINT, INTERRUPTED, train
-from .recipes._settings import COUNT, INTEGER, NOT_NEGATIVE, PROBABILITY, SEED, InputError
+from .recipes._settings import (
+    COUNT,
+    INTEGER,
+    NOT_NEGATIVE,
+    PROBABILITY,
+    SEED,
+    InputError,
+    one_of,
+)
 from .recipes._vocabulary import Vocabulary
 from .survey import print_survey, select, survey, survey_json
 from .training import load_model
@@ -153,23 +162,40 @@ def _register_attention(commands: Any) -> None:
     _add_checkpoint(parser)
     parser.add_argument("--input", metavar="TEXT", required=True, help="what the model reads")
     parser.add_argument("--out", metavar="PICTURE", required=True, help="such as attention.png")
+    kinds = one_of(*ATTENTIONS)
+    parser.add_argument(
+        "--kind",
+        type=kinds.parse,
+        metavar=kinds.metavar,
+        help="which attention: cross, of the decoder to what is read; self, of the decoder to what "
+        "is written; encoder, of what is read to itself (dates: cross; text: self, it has no other)",
+    )
     parser.add_argument(
         "--layer",
         type=INTEGER.parse,
         metavar="N",
         default=-1,
-        help="from 0; -1 is the last (default -1)",
+        help="which of the layers that have it, from 0; -1 is the last (default -1)",
     )
     parser.add_argument(
-        "--head", type=INTEGER.parse, metavar="N", help="from 0 (default: the mean of all heads)"
+        "--head",
+        type=INTEGER.parse,
+        metavar="N",
+        help="from 0; -1 is the last (default: the mean of all heads)",
     )
     parser.set_defaults(act=_attention)
 
 
 def _attention(arguments: argparse.Namespace) -> int:
+    check_folder(arguments.out)
     recipe, model, vocabulary = _load(arguments.checkpoint)
     attention = recipe.attend(
-        model, vocabulary, arguments.input, layer=arguments.layer, head=arguments.head
+        model,
+        vocabulary,
+        arguments.input,
+        kind=arguments.kind,
+        layer=arguments.layer,
+        head=arguments.head,
     )
     draw_attention(arguments.out, attention)
     print(f"{attention.title}\nin {arguments.out}", flush=True)

@@ -77,6 +77,7 @@ import numpy as np
 from ..core.arrays import (
     Array,
     BoolArray,
+    check_flag,
     check_floats,
     check_gradient,
     describe,
@@ -88,6 +89,9 @@ from ._elementwise import bounded
 # In a chunk the work for each position grows with the chunk, between chunks it does not, but
 # small products are slow ones.
 CHUNK = 64
+
+# What to say of a `causal` that is no flag.
+NO_FLAG = ". Which keys are real is for the mask of keys; other masks need softmax attention"
 
 
 class LinearAttentionSaved(NamedTuple):
@@ -145,8 +149,8 @@ def linear_attention(
     ValueError
         If shapes do not fit.
     TypeError
-        If dtypes are not float32, float64 or complex128, or do not mix, or the mask is not a
-        boolean array.
+        If dtypes are not float32, float64 or complex128, or do not mix, `causal` is not a bool,
+        or the mask is not a boolean array.
 
     References
     ----------
@@ -161,8 +165,14 @@ def linear_attention(
     NaN, infinity and whatever else keys and values hold that a query may not attend to do not
     reach its output or any gradient through it, nor do those of a query that may attend to
     nothing.
+
+    There is one exception. Where a key or a value that is NaN or infinite has been met, causal
+    attention takes all queries from there on for lost, and looks for no other in that sequence.
+    If the first spoils some columns of `v` alone, a second one further on may spoil other columns
+    of the lost queries before it as well.
     """
     check_floats("linear_attention", q=q, k=k, v=v)
+    check_flag("linear_attention", "causal", causal, NO_FLAG)
     lead = _check_shapes(q, k, v)
     _check_key_mask(key_mask, (*lead, k.shape[-2]))
     dtype = np.result_type(q, k, v)
@@ -323,11 +333,13 @@ def _wild(x: Array, key_mask: BoolArray | None) -> list[int]:
     In each sequence they end with the first that is not finite: all queries from there on have
     met it. So a pass in which everything is NaN does not fall into chunks of one position.
     """
-    limit = math.sqrt(float(np.finfo(x.dtype).max) / max(x.shape[-1], 1))
-    if -limit < np.min(x.real, initial=0.0) and np.max(x.real, initial=0.0) < limit:
+    parts = (x.real, x.imag) if x.dtype.kind == "c" else (x,)
+    limit = math.sqrt(float(np.finfo(x.dtype).max) / max(len(parts) * x.shape[-1], 1))
+    if all(-limit < np.min(p, initial=0.0) and np.max(p, initial=0.0) < limit for p in parts):
         return []
     real = True if key_mask is None else key_mask
-    wild = ~np.all(np.abs(x.real) < limit, axis=-1) & real
+    tame = [np.all(np.abs(part) < limit, axis=-1) for part in parts]
+    wild = ~np.logical_and.reduce(tame) & real
     lost = ~np.all(np.isfinite(x), axis=-1) & real
     wild &= np.cumsum(lost, axis=-1) <= lost
     return [int(j) for j in np.unique(np.nonzero(wild)[-1])]

@@ -10,7 +10,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..core.arrays import Array, BoolArray, check_ids, check_integers, describe
+from ..core.arrays import (
+    Array,
+    BoolArray,
+    check_flag,
+    check_integers,
+    check_size,
+    describe,
+    whole_numbers,
+)
 
 Stop: TypeAlias = int | Sequence[int] | Callable[[Array], BoolArray]
 
@@ -137,15 +145,17 @@ def start_writing(
         As `npformer.generation.generate`.
     """
     encodes = hasattr(model, "encode") and hasattr(model, "decode")
-    if not isinstance(use_cache, bool):
-        raise TypeError(f"{owner}: use_cache is {use_cache!r}; expected True or False")
-    for what, number in (("max_new_tokens", max_new_tokens), ("context", context)):
-        if number is not None and (
-            isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1
-        ):
-            raise ValueError(f"{owner}: {what} is {number!r}; expected a positive int")
+    if not encodes and not callable(model):
+        raise TypeError(
+            f"{owner}: model is {describe(model)}; expected a model, such as GPT or Transformer, "
+            f"or a function of ids and a mask that returns logits"
+        )
+    check_flag(owner, "use_cache", use_cache)
+    check_size(owner, max_new_tokens=max_new_tokens)
+    if context is not None:
+        check_size(owner, context=context)
     config = getattr(model, "config", None)
-    _check_start(owner, model, config, encodes, start, context)
+    _check_start(owner, model, encodes, start, context)
     if not encodes:
         _check_prompt(owner, ids, mask)
     shown = max_new_tokens if encodes else ids.shape[1] + max_new_tokens - 1
@@ -164,7 +174,7 @@ def start_writing(
 
 
 def _check_start(
-    owner: str, model: Any, config: Any, encodes: bool, start: int | None, context: int | None
+    owner: str, model: Any, encodes: bool, start: int | None, context: int | None
 ) -> None:
     name = type(model).__name__
     if encodes and start is None:
@@ -179,12 +189,22 @@ def _check_start(
             f"{owner}: {name} has no encoder, so there is no start token; it continues ids"
         )
     if start is not None:
-        first = np.asarray(start)
-        if first.ndim:
-            raise TypeError(f"{owner}: start is {start!r}; expected one token id")
-        check_integers(owner, "start", first)
-        if hasattr(config, "vocab_size"):
-            check_ids(owner, "start", first, config.vocab_size, "a vocabulary of")
+        first = whole_numbers(start)
+        if first is None or first.ndim:
+            raise TypeError(f"{owner}: start is {start!r}; expected one token id, an int")
+        _check_tokens(owner, "start", first, model)
+
+
+def _check_tokens(owner: str, name: str, tokens: Array, model: Any) -> None:
+    """Refuse whole numbers that are no tokens of the model; without a config, negative ones."""
+    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    for token in tokens.reshape(-1).tolist():
+        if token < 0 or (size is not None and token >= size):
+            known = "0 or more" if size is None else f"0 to {size - 1} (a vocabulary of {size})"
+            raise ValueError(
+                f"{owner}: {name} {'holds' if tokens.ndim else 'is'} {token}; expected {known}, "
+                f"so check the tokenizer"
+            )
 
 
 def _check_prompt(owner: str, ids: Array, mask: BoolArray | None) -> None:
@@ -205,7 +225,7 @@ def _check_prompt(owner: str, ids: Array, mask: BoolArray | None) -> None:
         )
 
 
-def endings(stop: Stop | None) -> Callable[[Array], BoolArray]:
+def endings(owner: str, stop: Stop | None, model: Any) -> Callable[[Array], BoolArray]:
     """Return the function that says which sequences end with the last token written.
 
     Its argument is (batch, length), what was written without prompt and start token; its result
@@ -216,11 +236,20 @@ def endings(stop: Stop | None) -> Callable[[Array], BoolArray]:
     TypeError
         If `stop` is neither one or several token ids nor a function. The function that is
         returned raises TypeError or ValueError if a user's does not return (batch,) bools.
+    ValueError
+        If ids are not in the model's vocabulary, or have more than one axis.
     """
     if not callable(stop):
-        stops = np.atleast_1d(np.asarray([] if stop is None else stop))
-        if stops.size and stops.dtype.kind not in "iu":
-            raise TypeError(f"stop is {stop!r}; expected a token id, or several, or a function")
+        ids = whole_numbers([] if stop is None else stop)
+        if ids is None or ids.ndim > 1:
+            raise (TypeError if ids is None else ValueError)(
+                f"{owner}: stop is {stop!r}; expected a token id, or several, or a function. Of "
+                f"several each ends a text by itself, so they are a flat list; for a run of "
+                f"tokens pass a function of what has been written, (batch, length), that returns "
+                f"(batch,) bools"
+            )
+        _check_tokens(owner, "stop", ids, model)
+        stops = ids.astype(np.int64)
         return lambda written: np.isin(written[:, -1], stops)
     ask = stop
 
@@ -230,12 +259,13 @@ def endings(stop: Stop | None) -> Callable[[Array], BoolArray]:
         answer = ask(shown)
         if not isinstance(answer, np.ndarray) or answer.dtype != np.bool_:
             raise TypeError(
-                f"stop returned {describe(answer)}; expected a bool array ({len(written)},), True "
-                f"for each sequence that ends here"
+                f"{owner}: stop returned {describe(answer)}; expected a bool array "
+                f"({len(written)},), True for each sequence that ends here"
             )
         if answer.shape != (len(written),):
             raise ValueError(
-                f"stop returned {answer.shape}; expected ({len(written)},), one for each sequence"
+                f"{owner}: stop returned {answer.shape}; expected ({len(written)},), one for each "
+                f"sequence"
             )
         return answer
 

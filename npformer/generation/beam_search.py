@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import functional as F
-from ..core.arrays import Array, BoolArray
+from ..core.arrays import Array, BoolArray, check_number, check_size
 from ._writer import Stop, endings, start_writing
 from .sampling import checked_logits
 
@@ -102,7 +102,7 @@ def beam_search(
     `num_beams` does not move up. So with one beam the first text to end is the result.
     """
     _check(num_beams, length_penalty)
-    ended_by = endings(stop)
+    ended_by = endings("beam_search", stop, model)
     writer = start_writing(
         "beam_search",
         model,
@@ -203,12 +203,9 @@ def _collected(finished: list[list[_Finished]], num_beams: int, prompt: Array | 
 
 
 def _check(num_beams: int, length_penalty: float) -> None:
-    if isinstance(num_beams, bool) or not isinstance(num_beams, int | np.integer) or num_beams < 1:
-        raise ValueError(f"beam_search: num_beams is {num_beams!r}; expected a positive int")
-    number = isinstance(length_penalty, int | float | np.integer | np.floating)
+    check_size("beam_search", num_beams=num_beams)
+    expected = "a number from -10 to 10, such as 0.6, or 0 to compare log-probabilities"
+    check_number("beam_search", "length_penalty", length_penalty, expected)
     # Beyond, (2) leaves what a float can hold, and its meaning much earlier.
-    if isinstance(length_penalty, bool) or not number or not abs(length_penalty) <= 10:
-        raise ValueError(
-            f"beam_search: length_penalty is {length_penalty!r}; expected a number from -10 to "
-            f"10, such as 0.6, or 0 to compare log-probabilities"
-        )
+    if not abs(length_penalty) <= 10:
+        raise ValueError(f"beam_search: length_penalty is {length_penalty}; expected {expected}")

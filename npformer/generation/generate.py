@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, BoolArray, describe
+from ..core.arrays import Array, BoolArray, check_generator, describe
 from ._writer import Stop, endings, start_writing
 from .sampling import check_repetition_penalty, check_sampling, next_tokens, penalise_repeats
 
@@ -54,10 +54,10 @@ def generate(
         Asked for one number a sequence and step, unless the temperature is 0: the same
         generator state gives the same tokens. None draws from fresh entropy.
     stop : int, several, or callable, optional
-        A sequence ends with such a token; until all have ended, it repeats it. A callable is
-        asked after each step, with what has been written (batch, new length), without prompt
-        and start token, not to be written to. It returns a bool array (batch,): True where the
-        sequence ends with its last token.
+        A sequence ends with such a token, any of them; until all have ended, it repeats it. A
+        callable, as for runs of tokens, is asked after each step, with what has been written
+        (batch, new length), without prompt and start token, not to be written to. It returns a
+        bool array (batch,): True where the sequence ends with its last token.
     context : int, optional
         Show a decoder at most the last `context` tokens, so that it can write on past the
         longest sequence that it knows. Not for encoder–decoders. Past `context` tokens there
@@ -83,9 +83,10 @@ def generate(
         If an option makes no sense or does not fit the model, or what is to be written would
         not fit the model's learned positions: before any work is done.
     """
-    check_sampling(temperature, top_k, top_p)
-    check_repetition_penalty(repetition_penalty)
-    ended_by = endings(stop)
+    check_sampling("generate", temperature, top_k, top_p)
+    check_repetition_penalty("generate", repetition_penalty)
+    check_generator("generate", rng, "for fresh entropy")
+    ended_by = endings("generate", stop, model)
     if on_token is not None and not callable(on_token):
         raise TypeError(f"generate: on_token is {describe(on_token)}; expected a function")
     rng = np.random.default_rng(rng)

@@ -10,51 +10,62 @@ r"""Choosing the next token from logits: the best, or at random among the better
 Why (1) divides in one case and multiplies in the other: for r > 1 both make z smaller.
 """
 
-import math
+import sys
 
 import numpy as np
 
 from .. import functional as F
-from ..core.arrays import Array, BoolArray, check_floats, describe
+from ..core.arrays import (
+    Array,
+    BoolArray,
+    check_floats,
+    check_generator,
+    check_number,
+    check_size,
+    describe,
+)
+
+_LARGEST = sys.float_info.max
 
 
-def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def check_sampling(owner: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Refuse options that no token can be chosen by.
 
     Raises
     ------
+    TypeError
+        If the temperature or top_p is not a number, or top_k not an int.
     ValueError
-        If the temperature is negative or not finite, top_k is not a positive int, or top_p is
-        not in (0, 1].
+        If the temperature is negative or not finite, top_k is not positive, or top_p is not in
+        (0, 1].
     """
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(
-            f"temperature is {temperature}; expected 0 (the best token) or a positive number"
-        )
-    if top_k is not None and (
-        isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1
-    ):
-        raise ValueError(f"top_k is {top_k!r}; expected a positive int, or None for all tokens")
-    if top_p is not None and not 0.0 < top_p <= 1.0:
-        raise ValueError(f"top_p is {top_p}; expected 0 < top_p <= 1, or None for all tokens")
+    expected = "0 (the best token) or a positive number"
+    check_number(owner, "temperature", temperature, expected)
+    if not 0 <= temperature <= _LARGEST:
+        raise ValueError(f"{owner}: temperature is {temperature}; expected {expected}")
+    if top_k is not None:
+        check_size(owner, top_k=top_k)
+    if top_p is not None:
+        expected = "0 < top_p <= 1, or None for all tokens"
+        check_number(owner, "top_p", top_p, expected)
+        if not 0.0 < top_p <= 1.0:
+            raise ValueError(f"{owner}: top_p is {top_p}; expected {expected}")
 
 
-def check_repetition_penalty(penalty: float) -> None:
+def check_repetition_penalty(owner: str, penalty: float) -> None:
     """Refuse a penalty that is not a positive, finite number.
 
     Raises
     ------
+    TypeError
+        If it is not a number.
     ValueError
-        If it is not.
+        If it is not positive and finite.
     """
-    if (
-        isinstance(penalty, bool)
-        or not isinstance(penalty, int | float | np.integer | np.floating)
-        or not 0 < penalty < math.inf
-    ):
-        raise ValueError(
-            f"repetition_penalty is {penalty!r}; expected a positive number, 1.0 for none"
-        )
+    expected = "a positive number, 1.0 for none"
+    check_number(owner, "repetition_penalty", penalty, expected)
+    if not 0 < penalty <= _LARGEST:
+        raise ValueError(f"{owner}: repetition_penalty is {penalty}; expected {expected}")
 
 
 def penalise_repeats(logits: Array, there: BoolArray, penalty: float) -> Array:
@@ -77,15 +88,15 @@ def penalise_repeats(logits: Array, there: BoolArray, penalty: float) -> Array:
     ValueError
         If the penalty is not positive and finite, or shapes differ.
     TypeError
-        If logits are not floats, or `there` is not a bool array.
+        If the penalty is not a number, logits are not real floats, or `there` is not a bool array.
 
     References
     ----------
     Keskar et al. (2019), "CTRL", arXiv:1909.05858, section 4.1: it suggests r = 1.2. What
     happens to negative logits is not said there; multiplying them is what came into use.
     """
-    check_repetition_penalty(penalty)
-    check_floats("penalise_repeats", logits=logits)
+    check_repetition_penalty("penalise_repeats", penalty)
+    _check_real("penalise_repeats", logits)
     if not isinstance(there, np.ndarray) or there.dtype != np.bool_:
         raise TypeError(
             f"penalise_repeats: there is {describe(there)}; expected a bool array (batch, vocab)"
@@ -129,14 +140,14 @@ def next_token_probabilities(
     ValueError
         If an option makes no sense, or a row of logits holds NaN or +inf, or nothing finite.
     TypeError
-        If logits are not floats.
+        If an option is of another kind, or logits are not real floats.
 
     References
     ----------
     Fan, Lewis and Dauphin (2018), arXiv:1805.04833, section 5.4, for top-k; Holtzman et al.
     (2020), arXiv:1904.09751, section 3.1, for top-p.
     """
-    check_sampling(temperature, top_k, top_p)
+    check_sampling("next_token_probabilities", temperature, top_k, top_p)
     x = checked_logits("next_token_probabilities", logits)
     if temperature == 0:
         top_k, temperature = 1, 1.0
@@ -159,7 +170,7 @@ def next_token_probabilities(
 
 def next_tokens(
     logits: Array,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     *,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -171,7 +182,7 @@ def next_tokens(
     ----------
     logits : (batch, vocab) ndarray
     rng : numpy.random.Generator
-        Asked for one number a row, unless the temperature is 0.
+        Asked for one number a row, unless the temperature is 0; then it may be None.
     temperature, top_k, top_p
         As for `next_token_probabilities`.
 
@@ -184,12 +195,14 @@ def next_tokens(
     ValueError, TypeError
         As `next_token_probabilities`.
     """
-    check_sampling(temperature, top_k, top_p)
+    check_sampling("next_tokens", temperature, top_k, top_p)
+    check_generator("next_tokens", rng, "at temperature 0" if temperature == 0 else None)
     if temperature == 0:  # spares the distribution, which would be 1 here
         best: Array = np.argmax(checked_logits("next_tokens", logits), axis=-1)
         return best
     p = next_token_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
     below = np.cumsum(p, axis=-1)
+    assert rng is not None
     u = rng.random((len(p), 1)) * below[:, -1:]  # the last sum is 1 but for rounding
     drawn: Array = np.argmax(below > u, axis=-1)  # (6)
     return drawn
@@ -203,17 +216,26 @@ def checked_logits(owner: str, logits: Array) -> Array:
     ValueError, TypeError
         As `next_token_probabilities`.
     """
-    check_floats(owner, logits=logits)
+    _check_real(owner, logits)
     x: Array = logits.astype(np.float64)
     if x.ndim != 2 or x.size == 0:
-        raise ValueError(f"logits are {x.shape}; expected (batch, vocab)")
+        raise ValueError(f"{owner}: logits are {x.shape}; expected (batch, vocab)")
     best = np.max(x, axis=-1)  # NaN if there is one
     if not np.all(np.isfinite(best)):
         raise ValueError(
-            f"logits of row {int(np.argmin(np.isfinite(best)))} hold NaN or +inf, or only -inf; "
-            f"the model has diverged, or its input is not what it was trained on"
+            f"{owner}: logits of row {int(np.argmin(np.isfinite(best)))} hold NaN or +inf, or only "
+            f"-inf; the model has diverged, or its input is not what it was trained on"
         )
     return x
+
+
+def _check_real(owner: str, logits: Array) -> None:
+    check_floats(owner, logits=logits)
+    if logits.dtype.kind == "c":
+        raise TypeError(
+            f"{owner}: logits is {describe(logits)}; expected float32 or float64, for tokens are "
+            f"ranked by real numbers, so pass logits.real"
+        )
 
 
 def _best(x: Array, least: Array, k: Array | int) -> BoolArray:

@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, BoolArray, check_floats, describe, fits
+from ..core.arrays import Array, BoolArray, check_flag, check_floats, describe, fits
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.linear import LinearSaved
-from ..functional.linear_attention import LinearAttentionSaved
+from ..functional.linear_attention import NO_FLAG, LinearAttentionSaved
 from .linear import Linear
 from .multi_head_attention import check_heads
 
@@ -73,6 +73,8 @@ class LinearAttention(Layer):
     ------
     ValueError
         If heads do not divide.
+    TypeError
+        If `causal` is not a bool.
 
     References
     ----------
@@ -110,6 +112,7 @@ class LinearAttention(Layer):
     ) -> None:
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         check_heads("LinearAttention", d_model, num_heads, num_kv_heads)
+        check_flag("LinearAttention", "causal", causal, NO_FLAG)
         d_head = d_model // num_heads
         rng = np.random.default_rng(rng)
         self.num_heads = num_heads

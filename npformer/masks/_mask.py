@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.arrays import Array, BoolArray, describe, fits
+from ..core.arrays import Array, BoolArray, check_count, describe, fits
 from ._picture import draw
 
 
@@ -170,7 +170,10 @@ class Mask(ABC):
         ------
         ValueError
             If the mask does not fit n_q and n_k, or the masks it is joined from each other.
+        TypeError
+            If n_q or n_k is not an int.
         """
+        check_count("dense", n_q=n_q, n_k=n_k)
         shape = (*self._own_lead("dense"), n_q, n_k)
         whole: BoolArray = np.broadcast_to(self.over(shape), shape).copy()
         return whole
@@ -197,6 +200,8 @@ class Mask(ABC):
         ------
         ValueError
             If the mask does not fit n_q and n_k, or `lead_index` its leading axes.
+        TypeError
+            If n_q or n_k is not an int, or `lead_index` not a tuple of ints.
 
         Examples
         --------
@@ -209,8 +214,16 @@ class Mask(ABC):
           2 # # # #
         # may attend   . may not
         """
+        check_count("picture", n_q=n_q, n_k=n_k)
         lead = self._own_lead("picture")
         self.check((*lead, n_q, n_k))
+        if lead_index is not None and not (
+            isinstance(lead_index, tuple | list) and all(map(_is_int, lead_index))
+        ):
+            raise TypeError(
+                f"picture: lead_index is {lead_index!r}; expected a tuple of ints, one for each of "
+                f"the leading axes {lead}, such as {(0,) * len(lead)}"
+            )
         if lead_index is None:
             shown = list(itertools.islice(np.ndindex(lead), 4))
         elif len(lead_index) == len(lead) and all(
@@ -488,6 +501,10 @@ class _Not(Mask):
 
     def __repr__(self) -> str:
         return f"~{self._a!r}"
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _code(tile: Tile) -> int:

@@ -12,11 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.arrays import BoolArray, check_choice, check_integers, check_size, describe
+from ..core.arrays import (
+    BoolArray,
+    check_choice,
+    check_count,
+    check_integers,
+    check_size,
+    describe,
+    whole_numbers,
+)
 from ._mask import EMPTY, FULL, Codes, Lead, Leaf, Mask, Span, Tile, codes_of
 
 Lengths = np.ndarray[tuple[int], np.dtype[np.integer]]
 Numbers = NDArray[np.intp]
+
+# No sequence is as long, and sums of two such numbers are still counted right.
+FAR = int(np.iinfo(np.intp).max // 2)
 
 
 def causal() -> Mask:
@@ -96,7 +107,7 @@ def global_tokens(positions: "int | Sequence[int] | NDArray[np.integer]") -> Mas
     ----------
     Beltagy et al. (2020), arXiv:2004.05150, section 3.1, "Global Attention".
     """
-    return _Global(_positions(positions))
+    return _Global(positions_of("global_tokens", "positions", positions))
 
 
 def same_block(s: int) -> Mask:
@@ -141,13 +152,7 @@ def block_ends(s: int, c: int) -> Mask:
     with `causal`.
     """
     s = positive("block_ends", "s", s, "1 is every key")
-    c = positive("block_ends", "c", c, "it is how many keys of each block are seen")
-    if c > s:
-        raise ValueError(
-            f"block_ends: c is {c} but a block has s = {s} keys; expected 1 to {s}, so lower c "
-            f"or raise s"
-        )
-    return _BlockEnds(s, c)
+    return _BlockEnds(s, keys_of_block("block_ends", c, "s", s))
 
 
 def padding(lengths: Lengths, side: str = "right") -> Mask:
@@ -157,7 +162,10 @@ def padding(lengths: Lengths, side: str = "right") -> Mask:
     ----------
     lengths : (batch,) integer ndarray
         Number of real keys in each entry. They belong to the first axis of the scores,
-        whatever stands between it and the queries.
+        whatever stands between it and the queries. So the scores need a batch axis: those of
+        one sequence without it are (heads, n_q, n_k), and as many lengths as heads would be
+        taken for one length a head. Give such a sequence an axis, x[None], or a mask of its
+        own: ``np.arange(n_k) < length``.
     side : "right" or "left"
         Where the padding is: after the real keys, or before them.
 
@@ -575,37 +583,49 @@ def _edges(columns: Span, width: int) -> Numbers:
 
 
 def positive(owner: str, name: str, value: object, remedy: str) -> int:
-    """Return a positive int as a Python int, or say what was given and what would do."""
+    """Return a positive int as a Python int, or say what was given and what would do.
+
+    One that is longer than any sequence comes back as `FAR`, which is as good.
+    """
     try:
         check_size(owner, **{name: value})
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error}; {remedy}") from None
-    return operator.index(value)  # type: ignore[arg-type]
+    return min(operator.index(value), FAR)  # type: ignore[arg-type]
 
 
 def from_zero(owner: str, name: str, value: object) -> int:
     """Return an int from 0 on as a Python int."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{owner}: {name} is {value!r}; expected an int, 0 or more")
-    if value < 0:
-        raise ValueError(f"{owner}: {name} is {value}; expected an int, 0 or more")
-    return int(value)
+    check_count(owner, **{name: value})
+    return operator.index(value)  # type: ignore[arg-type]
 
 
-def _positions(positions: "int | Sequence[int] | NDArray[np.integer]") -> Numbers:
-    """Return the positions of `global_tokens` in order, each once."""
-    given = np.atleast_1d(positions) if np.size(positions) else np.zeros(0, np.intp)
-    if given.dtype.kind not in "iu" or given.ndim != 1:
+def keys_of_block(owner: str, c: object, name: str, s: int) -> int:
+    """Return c as a Python int, from 1 to the s keys of a block; `name` is what s is called."""
+    count = positive(owner, "c", c, "it is how many keys of each block are seen")
+    if count > s:
+        raise ValueError(
+            f"{owner}: c is {c} but a block has {name} = {s} keys; expected 1 to {s}, so lower c "
+            f"or raise {name}"
+        )
+    return count
+
+
+def positions_of(owner: str, name: str, positions: object) -> Numbers:
+    """Return positions in order, each once; `global_tokens` says what they may be given as."""
+    given = whole_numbers(positions)
+    if given is None or given.ndim > 1:
         raise TypeError(
-            f"global_tokens: positions is {positions!r}; expected an int, a sequence of ints or "
-            f"a vector of integers. Of a boolean vector pass np.flatnonzero(positions)"
+            f"{owner}: {name} is {positions!r}; expected an int, a sequence of ints or a vector "
+            f"of integers. Of a boolean vector pass np.flatnonzero({name})"
         )
     if given.size and given.min() < 0:
         raise ValueError(
-            f"global_tokens: positions holds {given.min()}; expected positions from 0 on. "
-            f"Counted from the end, pass n + position"
+            f"{owner}: {name} holds {given.min()}; expected positions from 0 on. Counted from "
+            f"the end, pass n + position"
         )
-    return np.unique(given).astype(np.intp)
+    near = [min(position, FAR) for position in given.reshape(-1).tolist()]
+    return np.unique(np.array(near, np.intp))
 
 
 def _least(a: Any, b: int) -> Any:

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.arrays import check_choice
+from ..core.arrays import check_choice, check_flag
 from ._mask import Mask
 from ._patterns import (
     block_ends,
     blocks,
     from_zero,
     global_tokens,
+    keys_of_block,
+    positions_of,
     positive,
     random_blocks,
     same_block,
@@ -64,16 +66,18 @@ def longformer(
 
     Both are linear in n.
     """
-    if not isinstance(causal, bool):
-        raise TypeError(
-            f"longformer: causal is {causal!r}; expected True or False. Several global positions "
-            f"go into one list: global_positions=[0, 1]"
-        )
+    check_flag(
+        "longformer",
+        "causal",
+        causal,
+        ". Several global positions go into one list: global_positions=[0, 1]",
+    )
     mask = sliding_window(
         positive("longformer", "window", window, "for the paper's w pass w // 2 + 1")
     )
-    if np.size(global_positions):
-        mask = mask | global_tokens(global_positions)
+    positions = positions_of("longformer", "global_positions", global_positions)
+    if positions.size:
+        mask = mask | global_tokens(positions)
     return mask & causal_mask() if causal else mask
 
 
@@ -128,6 +132,8 @@ def sparse_transformer(
     stride = positive("sparse_transformer", "stride", stride, "the paper takes about sqrt(n)")
     check_choice("sparse_transformer", "kind", kind, ("strided", "fixed"))
     check_choice("sparse_transformer", "part", part, ("both", "first", "second"))
+    if c is not None and kind == "fixed":
+        c = keys_of_block("sparse_transformer", c, "stride", stride)
     if kind == "strided":
         if c is not None:
             raise ValueError(
@@ -193,6 +199,8 @@ def big_bird(
     window_blocks = positive("big_bird", "window_blocks", window_blocks, "the paper takes 3")
     num_global = from_zero("big_bird", "num_global", num_global)
     num_random = from_zero("big_bird", "num_random", num_random)
+    block_size = positive("big_bird", "block_size", block_size, "the paper takes 64")
+    seed = from_zero("big_bird", "seed", seed)
     if window_blocks % 2 == 0:
         raise ValueError(
             f"big_bird: window_blocks is {window_blocks}; expected an odd number, as many blocks "

@@ -6,6 +6,7 @@ matplotlib is asked for when a picture is drawn, through its objects alone: no w
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def draw_loss(
     MissingExtraError
         Without matplotlib.
     InputError
-        If the ending names no picture format.
+        If the ending names no picture format, or there is no such folder.
     """
     figure = _figure(path, (7.0, 4.2))
     shares = [name for name in (held_out[0][1] if held_out else {}) if name != "loss"]
@@ -117,7 +118,7 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     MissingExtraError
         Without matplotlib.
     InputError
-        If the ending names no picture format.
+        If the ending names no picture format, or there is no such folder.
     """
     weights, queries, keys = attention.weights, attention.queries, attention.keys
     cell = min(0.28, 14 / max(len(keys), len(queries), 1))  # inches
@@ -143,12 +144,28 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     _save(figure, path)
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse a picture in a folder that there is not.
+
+    Raises
+    ------
+    InputError
+    """
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise InputError(
+            f"{os.fspath(path)!r} cannot be written, for there is no folder {os.fspath(folder)!r}; "
+            f"make it, or choose another place"
+        )
+
+
 def _visible(character: str) -> str:
     """Return what stands for a character that would leave its tick empty."""
     return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(character, character)
 
 
 def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
+    check_folder(path)
     figure = optional("matplotlib.figure", extra="cli", purpose="draw pictures").Figure(
         figsize=size, layout="constrained"
     )

@@ -19,6 +19,13 @@ from ._vocabulary import Vocabulary
 # happened before, so that a run that was interrupted draws what it would have drawn.
 SPLIT, WEIGHTS, DROPOUT, BATCH, HELD_OUT, SAMPLE = range(6)
 
+# The attentions that can be drawn: how the names of their layers begin and end.
+ATTENTIONS = {
+    "cross": ("decoder.", ".cross_attention"),
+    "self": ("decoder.", ".self_attention"),
+    "encoder": ("encoder.", ".self_attention"),
+}
+
 
 def stream(seed: int, purpose: int, step: int = 0) -> np.random.Generator:
     """Return the random generator of a run's seed, a purpose and a step.
@@ -56,6 +63,8 @@ class Recipe(ABC):
         What the loss is counted in.
     vocabulary : Vocabulary
     model_type : type of Model
+    attentions : tuple of str
+        The keys of `ATTENTIONS` that the model has, first the one that is drawn by default.
     """
 
     name: ClassVar[str]
@@ -63,6 +72,7 @@ class Recipe(ABC):
     unit: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
     model_type: ClassVar[type[Model]]
+    attentions: ClassVar[tuple[str, ...]]
     settings: Any
     vocabulary: Vocabulary
 
@@ -167,9 +177,33 @@ class Recipe(ABC):
     @staticmethod
     @abstractmethod
     def attend(
-        model: Any, vocabulary: Vocabulary, text: str, *, layer: int = -1, head: int | None = None
+        model: Any,
+        vocabulary: Vocabulary,
+        text: str,
+        *,
+        kind: str | None = None,
+        layer: int = -1,
+        head: int | None = None,
     ) -> Attention:
-        """Return the attention of one layer over `text`, of one head or the mean of all."""
+        """Return the attention of one layer over `text`, of one head or the mean of all.
+
+        `kind` is one of `attentions`; None is the first of them.
+        """
+
+    @classmethod
+    def attention_kind(cls, kind: str | None) -> str:
+        """Return which attention is drawn.
+
+        Raises
+        ------
+        InputError
+            If the recipe's model has none of that kind.
+        """
+        if kind is not None and kind not in cls.attentions:
+            raise InputError(
+                f"--kind is {kind}; a model of {cls.name} has {', '.join(cls.attentions)}"
+            )
+        return cls.attentions[0] if kind is None else kind
 
 
 def pick_attention(
@@ -184,7 +218,7 @@ def pick_attention(
     model : Model
         That was run.
     kind : str
-        How the names of the layers in question end, such as ``"cross_attention"``.
+        One of `ATTENTIONS`.
     layer : int
         From 0; negative numbers count from the last.
     head : int or None
@@ -202,7 +236,8 @@ def pick_attention(
         If there is no such layer or head.
     """
     recorded = run.named(model, "attention")
-    layers = [one for one in recorded if one[0].startswith("decoder.") and one[0].endswith(kind)]
+    first, last = ATTENTIONS[kind]
+    layers = [one for one in recorded if one[0].startswith(first) and one[0].endswith(last)]
     if not -len(layers) <= layer < len(layers):
         raise InputError(
             f"--layer is {layer}; the model's layers are 0 to {len(layers) - 1} (-1 is the last)"
@@ -214,6 +249,7 @@ def pick_attention(
         return weights.mean(axis=0), f"{name}, mean of {heads} heads"
     if not -heads <= head < heads:
         raise InputError(
-            f"--head is {head}; the model's heads are 0 to {heads - 1} (leave it out for the mean)"
+            f"--head is {head}; the model's heads are 0 to {heads - 1} (-1 is the last; leave it "
+            f"out for the mean)"
         )
     return weights[head], f"{name}, head {head % heads} of 0 to {heads - 1}"

@@ -61,6 +61,7 @@ class Dates(Recipe):
     unit: ClassVar[str] = "nats per character"
     settings_type: ClassVar[type[Settings]] = DatesSettings
     model_type: ClassVar[type[Model]] = Transformer
+    attentions: ClassVar[tuple[str, ...]] = ("cross", "self", "encoder")
 
     def __init__(self, settings: DatesSettings) -> None:
         super().__init__(settings)
@@ -174,17 +175,33 @@ class Dates(Recipe):
 
     @staticmethod
     def attend(
-        model: Any, vocabulary: Vocabulary, text: str, *, layer: int = -1, head: int | None = None
+        model: Any,
+        vocabulary: Vocabulary,
+        text: str,
+        *,
+        kind: str | None = None,
+        layer: int = -1,
+        head: int | None = None,
     ) -> Attention:
-        """Return where the decoder looks in `text` while it writes the ISO date."""
+        """Return where the model looks while it reads `text` and writes the ISO date.
+
+        The decoder looks at `text` (``"cross"``) and at what it has written so far (``"self"``),
+        the encoder at `text` (``"encoder"``).
+        """
+        kind = Dates.attention_kind(kind)
         source, mask = encode(vocabulary, [text])
         written = decode(model, vocabulary, source, mask)
         start = np.full((1, 1), vocabulary.ids[START])
         run = Run(record=["attention"])
         model.forward(source, np.concatenate([start, written[:, :-1]], axis=1), mask, run=run)
-        weights, which = pick_attention(run, model, "cross_attention", layer, head)
+        weights, which = pick_attention(run, model, kind, layer, head)
         answer = [vocabulary.tokens[i] for i in written[0]]
         title = f"“{text}” read as {''.join(answer).partition(END)[0]}\n{which}"
+        if kind == "encoder":
+            return Attention(weights, list(text), list(text), title, "looks from", "looks at")
+        if kind == "self":
+            before = [START, *answer[:-1]]
+            return Attention(weights, answer, before, title, "character written", "looks at")
         return Attention(weights, answer, list(text), title, "character written", "character read")
 
 

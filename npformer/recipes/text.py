@@ -105,6 +105,7 @@ class Text(Recipe):
     unit: ClassVar[str] = "nats per character"
     settings_type: ClassVar[type[Settings]] = TextSettings
     model_type: ClassVar[type[Model]] = GPT
+    attentions: ClassVar[tuple[str, ...]] = ("self",)
 
     def __init__(self, settings: TextSettings) -> None:
         super().__init__(settings)
@@ -225,9 +226,16 @@ class Text(Recipe):
 
     @staticmethod
     def attend(
-        model: Any, vocabulary: Vocabulary, text: str, *, layer: int = -1, head: int | None = None
+        model: Any,
+        vocabulary: Vocabulary,
+        text: str,
+        *,
+        kind: str | None = None,
+        layer: int = -1,
+        head: int | None = None,
     ) -> Attention:
         """Return where each character of `text` looks back to."""
+        kind = Text.attention_kind(kind)
         ids = vocabulary.encode(text)
         if not 1 <= len(ids) <= model.config.max_len:
             raise InputError(
@@ -236,7 +244,7 @@ class Text(Recipe):
             )
         run = Run(record=["attention"])
         model.forward(ids[None], run=run)
-        weights, which = pick_attention(run, model, "self_attention", layer, head)
+        weights, which = pick_attention(run, model, kind, layer, head)
         return Attention(weights, list(text), list(text), which, "looks from", "looks at")
 
 
