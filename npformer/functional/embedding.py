@@ -113,7 +113,5 @@ def embedding_rows_backward(dy: Array, saved: EmbeddingSaved) -> tuple[Array, Ar
     order = np.argsort(flat, kind="stable")
     in_order = flat[order]
     starts = np.flatnonzero(np.diff(in_order, prepend=-1))
-    if starts.size == 0:
-        return flat, np.zeros((0, weight.shape[1]), weight.dtype)
-    each = dy.reshape(flat.size, -1)[order]
+    each = dy.reshape(flat.size, weight.shape[1])[order]
     return in_order[starts], np.add.reduceat(each, starts, axis=0)  # (1')

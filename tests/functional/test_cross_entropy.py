@@ -1,6 +1,7 @@
 """cross_entropy: values, gradient, what is counted, smoothing, extremes, refusals."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,15 @@ from support.strategies import floats, leads, normal, seeds, sides
 import npformer.functional as F
 
 smoothings = st.sampled_from([0.0, 0.1, 0.9])
+
+
+@pytest.fixture(scope="module", params=["whole", "in blocks"], autouse=True)
+def blocks(request):
+    """Everything holds in one block of rows and in several."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in blocks":
+            patch.setattr(sys.modules["npformer.functional.cross_entropy"], "_CACHED", 12)
+        yield
 
 
 def targets_for(seed, V, shape, ignored=0.3):

@@ -282,6 +282,34 @@ def test_wild_numbers_reach_no_query_before_them(content, which, chunk):
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 64])
+@pytest.mark.parametrize("which", ["q", "k", "v"])
+@pytest.mark.parametrize("part", [np.nan, np.inf, 1e200])
+def test_wild_imaginary_parts_reach_no_query_before_them(part, which, chunk):
+    """Of a wild query the keys behind it, by their gradients; of keys and values the queries."""
+    arrays = [a.astype(complex) for a in qkv(0, 2)]
+    want = pass_of(*arrays, causal=True)
+    arrays["qkv".index(which)][0, 3, 0] = complex(0, part)
+    with chunks_of(chunk), np.errstate(all="ignore"):
+        got = pass_of(*arrays, causal=True)
+    if which == "q":
+        assert_same([a[:, 4:] for a in got[2:]], [a[:, 4:] for a in want[2:]], rtol=1e-11)
+    assert_same([a[:, :3] for a in got[:2]], [a[:, :3] for a in want[:2]], rtol=1e-11)
+    assert_same([a[1] for a in got], [a[1] for a in want], rtol=1e-11)  # another sequence
+    if np.isnan(part):
+        assert np.isnan(got[0][0, 3]).any()
+
+
+def test_a_second_nan_may_reach_queries_that_the_first_had_reached_and_no_others():
+    q, k, v, dy = qkv(0)
+    v[2, 0], v[5, 1] = np.nan, np.nan
+    with np.errstate(all="ignore"):
+        y = pass_of(q, k, v, dy, causal=True)[0]
+    assert np.isfinite(y[:2]).all()
+    assert np.isnan(y[2:, 0]).all()
+    assert np.isnan(y[2:, 1]).all()  # as the notes say
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 64])
 @pytest.mark.parametrize("content", [np.nan, np.inf])
 def test_wild_queries_reach_no_key_behind_them(content, chunk):
     q, k, v, dy = qkv(0, 2)
@@ -316,6 +344,8 @@ def test_a_wild_key_opens_a_chunk_and_a_wild_query_closes_one(n):
     k[o + 2, 1], v[o + 4, 0], q[5, 2] = np.nan, np.inf, 1e200
     assert starts(q, k, v) == [0, 2, 4, 6]
     assert starts(q, k, v, np.arange(n) < o + 2) == [0, 4, 6]
+    turned = [np.stack([np.zeros_like(a), a], -1).view(complex)[..., 0] for a in (q, k, v)]
+    assert starts(*turned) == [0, 2, 4, 6]  # all of it in imaginary parts
 
 
 def test_where_all_is_lost_chunks_are_as_long_as_ever():
@@ -523,6 +553,17 @@ def test_masks_that_do_not_fit_are_refused(mask, error, said):
     q, k, v, _ = qkv(0, 2, n_q=3, n_k=5)
     with pytest.raises(error, match=said):
         F.linear_attention(q, k, v, key_mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("causal", "given"),
+    [("no", "'no'"), (1, "1"), (None, "None"), (np.array([True, False]), r"bool \(2,\)")],
+)
+def test_causal_is_a_flag(causal, given):
+    q, k, v, _ = qkv(0)
+    said = f"linear_attention: causal is {given}; expected True or False. .* mask of keys"
+    with pytest.raises(TypeError, match=said):
+        F.linear_attention(q, k, v, causal=causal)
 
 
 def test_wrong_dtypes_and_gradients_are_refused():
