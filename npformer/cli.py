@@ -168,7 +168,7 @@ def _register_attention(commands: Any) -> None:
         type=kinds.parse,
         metavar=kinds.metavar,
         help="which attention: cross, of the decoder to what is read; self, of the decoder to what "
-        "is written; encoder, of what is read to itself (dates: cross; text: self, it has no other)",
+        "is written; encoder, of what is read to itself (dates: cross; text: self, the only one)",
     )
     parser.add_argument(
         "--layer",

@@ -162,6 +162,18 @@ def test_buckets_are_filled_from_near_to_far():
     assert buckets(np.zeros((2, 0, 3), int), 8, True, 9).shape == (2, 0, 3)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32])
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("max_distance", [20, 128, 2**70])
+def test_buckets_of_any_integers_are_those_of_large_ones(dtype, bidirectional, max_distance):
+    ends = np.iinfo(dtype)
+    distances = np.array([ends.min, ends.min + 1, 0, 1, ends.max - 1, ends.max], dtype)
+    want = [published(int(r), 8, bidirectional, max_distance) for r in distances]
+    got = buckets(distances, 8, bidirectional, max_distance)
+    assert got.dtype == np.int64
+    np.testing.assert_array_equal(got, want)
+
+
 # T5's bias
 
 
@@ -492,6 +504,18 @@ def test_a_user_s_bias_of_each_head_knows_the_heads_of_a_group(monkeypatch, grou
          "relative: max_distance is 8; expected more than 8, the number of distances that have a"),
         (lambda: relative(np.ones((32, 2)), bidirectional=False, max_distance=16), ValueError,
          "relative: max_distance is 16; expected more than 16"),
+        (lambda: relative(np.ones((4, 2)), learn=3), TypeError,
+         "relative: learn is 3; expected a function that takes the table's gradient"),
+        (lambda: alibi_slopes(0), ValueError, "alibi_slopes: num_heads is 0; expected a positive"),
+        (lambda: alibi_slopes(2.5), TypeError, "alibi_slopes: num_heads is 2.5; expected a pos"),
+        (lambda: alibi_slopes("a"), TypeError, "alibi_slopes: num_heads is 'a'"),
+        (lambda: buckets(np.ones(3), 8, True, 9), TypeError,
+         "buckets: distance is float64 (3,); expected a NumPy array of integers"),
+        (lambda: buckets([1, 2], 8, True, 9), TypeError, "buckets: distance is a list; expected"),
+        (lambda: buckets(AT, 1, False, 9), ValueError, "buckets: 1 buckets; expected at least 2"),
+        (lambda: buckets(AT, 7, True, 9), ValueError, "buckets: 7 buckets; expected at least 4"),
+        (lambda: buckets(AT, 8, 1, 9), TypeError, "buckets: bidirectional is 1; expected True or"),
+        (lambda: buckets(AT, 8, True, 2), ValueError, "buckets: max_distance is 2; expected more"),
         (lambda: relative(np.ones((4, 2)), max_distance=0), ValueError,
          "relative: max_distance is 0; expected a positive int"),
     ],

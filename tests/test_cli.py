@@ -38,6 +38,14 @@ def test_the_installed_command_is_this_one():
         (["sample", "x", "--top-p", "0"], "got '0', expected a number above 0 and at most 1"),
         (["sample", "nowhere.npz"], "there is no nowhere.npz; npformer train makes one"),
         (["attention", "x", "--out", "a.png"], "required: --input"),
+        (
+            ["attention", "x", "--input", "a", "--out", "no/dir/b.png"],
+            "there is no folder 'no/dir'",
+        ),
+        (
+            ["attention", "x", "--input", "a", "--out", "b.png", "--kind", "any"],
+            "--kind: got 'any', expected cross or self or encoder",
+        ),
     ],
 )
 def test_bad_arguments(words, expected, capsys):
@@ -102,6 +110,18 @@ def test_attention_without_matplotlib_says_the_remedy(runs, tmp_path, capsys, mo
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     words = ["attention", checkpoint(runs, "dates"), "--input", "1/1/50", "--out", "a.png"]
     assert "pip install 'npformer[cli]'" in said(capsys, *words, status=1)
+
+
+def test_help_says_which_attention_is_drawn_and_how_to_count(capsys):
+    words = " ".join(said(capsys, "attention", "--help").split())
+    assert "(dates: cross; text: self, the only one)" in words
+    assert "--head N from 0; -1 is the last (default: the mean of all heads)" in words
+
+
+def test_an_attention_that_a_model_has_not_is_refused(runs, tmp_path, capsys):
+    words = ["attention", checkpoint(runs, "text"), "--input", "To be", "--kind", "cross"]
+    message = said(capsys, *words, "--out", str(tmp_path / "a.png"), status=2)
+    assert "--kind is cross; a model of text has self" in message
 
 
 def test_ctrl_c_has_its_own_status(runs, capsys, monkeypatch):

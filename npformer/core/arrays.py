@@ -203,10 +203,17 @@ def check_count(owner: str, **counts: object) -> None:
             raise ValueError(f"{owner}: {name} is {count}; expected an int, 0 or more")
 
 
-def check_number(owner: str, name: str, number: object, expected: str) -> None:
-    """Refuse a `number` that is not a real one, a single one; `expected` says what would do."""
+def check_number(owner: str, name: str, number: object, expected: str) -> float:
+    """Return a single real number as a float, or refuse it; `expected` says what would do.
+
+    An int that no float can hold comes back as infinity.
+    """
     if isinstance(number, bool) or not isinstance(number, int | float | np.integer | np.floating):
         raise TypeError(f"{owner}: {name} is {_shown(number)}; expected {expected}")
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def check_flag(owner: str, name: str, flag: object, remedy: str = "") -> None:

@@ -205,7 +205,6 @@ def _collected(finished: list[list[_Finished]], num_beams: int, prompt: Array | 
 def _check(num_beams: int, length_penalty: float) -> None:
     check_size("beam_search", num_beams=num_beams)
     expected = "a number from -10 to 10, such as 0.6, or 0 to compare log-probabilities"
-    check_number("beam_search", "length_penalty", length_penalty, expected)
     # Beyond, (2) leaves what a float can hold, and its meaning much earlier.
-    if not abs(length_penalty) <= 10:
+    if not abs(check_number("beam_search", "length_penalty", length_penalty, expected)) <= 10:
         raise ValueError(f"beam_search: length_penalty is {length_penalty}; expected {expected}")

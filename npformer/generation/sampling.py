@@ -10,7 +10,7 @@ r"""Choosing the next token from logits: the best, or at random among the better
 Why (1) divides in one case and multiplies in the other: for r > 1 both make z smaller.
 """
 
-import sys
+import math
 
 import numpy as np
 
@@ -25,8 +25,6 @@ from ..core.arrays import (
     describe,
 )
 
-_LARGEST = sys.float_info.max
-
 
 def check_sampling(owner: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Refuse options that no token can be chosen by.
@@ -40,15 +38,13 @@ def check_sampling(owner: str, temperature: float, top_k: int | None, top_p: flo
         (0, 1].
     """
     expected = "0 (the best token) or a positive number"
-    check_number(owner, "temperature", temperature, expected)
-    if not 0 <= temperature <= _LARGEST:
+    if not 0 <= check_number(owner, "temperature", temperature, expected) < math.inf:
         raise ValueError(f"{owner}: temperature is {temperature}; expected {expected}")
     if top_k is not None:
         check_size(owner, top_k=top_k)
     if top_p is not None:
         expected = "0 < top_p <= 1, or None for all tokens"
-        check_number(owner, "top_p", top_p, expected)
-        if not 0.0 < top_p <= 1.0:
+        if not 0 < check_number(owner, "top_p", top_p, expected) <= 1:
             raise ValueError(f"{owner}: top_p is {top_p}; expected {expected}")
 
 
@@ -63,8 +59,7 @@ def check_repetition_penalty(owner: str, penalty: float) -> None:
         If it is not positive and finite.
     """
     expected = "a positive number, 1.0 for none"
-    check_number(owner, "repetition_penalty", penalty, expected)
-    if not 0 < penalty <= _LARGEST:
+    if not 0 < check_number(owner, "repetition_penalty", penalty, expected) < math.inf:
         raise ValueError(f"{owner}: repetition_penalty is {penalty}; expected {expected}")
 
 

@@ -191,3 +191,72 @@ def test_fits_says_what_numpy_does(shape, to):
     except ValueError:
         expected = False
     assert arrays.fits(tuple(shape), tuple(to)) == expected
+
+
+def test_a_single_id_has_no_index():
+    with pytest.raises(ValueError, match="op: id is 9; expected 0 to 4"):
+        arrays.check_ids("op", "id", np.array(9), 5, "vocabulary of")
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers"),
+    [
+        (3, 3),
+        ((1, 2), [1, 2]),
+        (range(2), [0, 1]),
+        ([[1], [2]], [[1], [2]]),
+        ([2**63, 1], [2**63, 1]),
+        (-(2**70), -(2**70)),
+        (np.array([1, 2], np.int8), [1, 2]),
+        (np.uint8(3), 3),
+        ([np.int32(1), 2], [1, 2]),
+        ([], []),
+        (np.zeros(0), []),
+    ],
+)
+def test_whole_numbers_keep_their_values(given, numbers):
+    got = arrays.whole_numbers(given)
+    assert got.tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        True,
+        [True],
+        1.5,
+        [1, 2.0],
+        None,
+        "1",
+        {1},
+        [[1], [2, 3]],
+        np.ones(2),
+        np.ones(2, bool),
+        [np.zeros((2, 3), int), np.zeros((2, 4), int)],
+    ],
+)
+def test_what_is_no_whole_number(given):
+    assert arrays.whole_numbers(given) is None
+
+
+def test_counts_numbers_and_flags():
+    arrays.check_count("Thing", a=0, b=np.int64(3))
+    assert arrays.check_number("Thing", "x", np.float32(1), "a number") == 1.0
+    assert arrays.check_number("Thing", "x", -(10**400), "a number") == -np.inf
+    arrays.check_flag("Thing", "on", False)
+    with pytest.raises(ValueError, match="Thing: a is -1; expected an int, 0 or more"):
+        arrays.check_count("Thing", a=-1)
+    with pytest.raises(TypeError, match="Thing: a is True; expected an int, 0 or more"):
+        arrays.check_count("Thing", a=True)
+    with pytest.raises(TypeError, match=r"Thing: x is float64 \(1,\); expected a number"):
+        arrays.check_number("Thing", "x", np.ones(1), "a number")
+    with pytest.raises(TypeError, match="Thing: on is 1; expected True or False, or else"):
+        arrays.check_flag("Thing", "on", 1, ", or else")
+
+
+def test_a_seed_is_no_generator():
+    arrays.check_generator("Thing", None)
+    with pytest.raises(TypeError, match=r"rng is 7; .*default_rng\(7\), or None for evaluation"):
+        arrays.check_generator("Thing", 7)
+    with pytest.raises(TypeError, match=r"rng is None; .*default_rng\(0\)$"):
+        arrays.check_generator("Thing", None, None)

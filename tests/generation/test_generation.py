@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import normal, seeds
 
-from npformer.generation import generate, next_token_probabilities, next_tokens
+from npformer.generation import (
+    generate,
+    next_token_probabilities,
+    next_tokens,
+    penalise_repeats,
+)
 from npformer.models import GPT, GPTConfig, Transformer, TransformerConfig
 
 GPT_CONFIG = GPTConfig(vocab_size=7, max_len=12, d_model=8, num_heads=2, num_layers=1)
@@ -143,8 +148,8 @@ def test_context_writes_on_past_the_longest_sequence(gpt):
     [
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"temperature": np.nan}, "temperature is nan"),
+        ({"temperature": 10**400}, "temperature is 1000"),
         ({"top_k": 0}, "top_k is 0"),
-        ({"top_k": 1.5}, "top_k is 1.5"),
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.1}, "top_p is 1.1"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
@@ -162,11 +167,106 @@ def test_bad_options_are_refused(gpt, options, said):
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temperature": None}, r"temperature is None; expected 0 \(the best token\) or a posit"),
+        ({"temperature": "a"}, "temperature is 'a'; expected 0"),
+        ({"temperature": True}, "temperature is True"),
+        ({"temperature": np.ones(2)}, r"temperature is float64 \(2,\); expected 0"),
+        ({"top_p": "a"}, "top_p is 'a'; expected 0 < top_p <= 1, or None for all tokens"),
+        ({"top_p": True}, "top_p is True"),
+        ({"top_k": 1.5}, "top_k is 1.5; expected a positive int"),
+        ({"context": 2.0}, "context is 2.0; expected a positive int"),
+        ({"max_new_tokens": True}, "max_new_tokens is True; expected a positive int"),
+        ({"rng": "a"}, r"rng is 'a'; expected a numpy.random.Generator, .*default_rng\(0\), or No"),
+        ({"rng": 3}, r"rng is 3; .*such as np.random.default_rng\(3\), or None for fresh entropy"),
+        ({"model": None}, "model is a NoneType; expected a model, such as GPT or Transformer"),
+        ({"model": 3}, "model is an int; expected a model"),
+    ],
+)
+def test_options_of_another_kind_are_refused(gpt, options, said):
+    arguments = {"model": gpt, "ids": np.array([[1, 2]]), "max_new_tokens": 3, **options}
+    with pytest.raises(TypeError, match=f"generate: {said}"):
+        generate(**arguments)
+
+
+def test_numbers_of_numpy_are_numbers(gpt):
+    def text(of):
+        options = {"temperature": of(2), "top_k": 3, "top_p": np.float32(0.5)}
+        return generate(gpt, np.array([[1, 2]]), 3, rng=np.random.default_rng(0), **options)
+
+    for of in (np.float32, np.float64, np.int64, float):
+        np.testing.assert_array_equal(text(of), text(int))
+
+
+@pytest.mark.parametrize(
+    ("stop", "error", "said"),
+    [
+        (
+            [[7, 99]],
+            ValueError,
+            r"stop is \[\[7, 99\]\]; .*flat list; for a run of tokens pass a fun",
+        ),
+        (np.array([[1]]), ValueError, r"stop is array\(\[\[1\]\]\)"),
+        ([[1], [2, 3]], TypeError, r"stop is \[\[1\], \[2, 3\]\]; .*for a run of tokens"),
+        ([True], TypeError, r"stop is \[True\]"),
+        ({1}, TypeError, r"stop is \{1\}"),
+        (999, ValueError, r"stop is 999; expected 0 to 6 \(a vocabulary of 7\)"),
+        (2**70, ValueError, f"stop is {2**70}; expected 0 to 6"),
+        (-1, ValueError, "stop is -1; expected 0 to 6"),
+        ([3, 7], ValueError, "stop holds 7; expected 0 to 6"),
+    ],
+)
+def test_what_no_text_ends_with_is_refused(gpt, stop, error, said):
+    with pytest.raises(error, match=f"generate: {said}"):
+        generate(gpt, np.array([[1, 2]]), 3, stop=stop)
+
+
+def test_a_model_without_a_vocabulary_stops_at_any_id_from_0():
+    def model(ids, mask=None):
+        return np.eye(3)[ids]  # the last token once more
+
+    assert generate(model, np.array([[2]]), 5, temperature=0, stop=[2, 50]).shape == (1, 2)
+    assert generate(model, np.array([[2]]), 5, temperature=0, stop=[]).shape == (1, 6)
+    with pytest.raises(ValueError, match="stop is -1; expected 0 or more"):
+        generate(model, np.array([[2]]), 5, stop=-1)
+
+
+@pytest.mark.parametrize("rng", [None, 3, "a"])
+def test_tokens_are_drawn_by_a_generator(rng):
+    logits = np.zeros((1, 3))
+    with pytest.raises(TypeError, match=f"next_tokens: rng is {rng!r}; .* np.random.default_rng"):
+        next_tokens(logits, rng)
+    if rng is None:  # nothing is drawn
+        np.testing.assert_array_equal(next_tokens(logits, rng, temperature=0), [0])
+    else:
+        with pytest.raises(TypeError, match="or None at temperature 0"):
+            next_tokens(logits, rng, temperature=0)
+
+
+def test_complex_logits_are_refused():
+    logits = np.zeros((1, 3), complex)
+    rng = np.random.default_rng(0)
+    for choose in (
+        lambda: next_token_probabilities(logits),
+        lambda: next_tokens(logits, rng),
+        lambda: next_tokens(logits, rng, temperature=0),
+        lambda: penalise_repeats(logits, np.zeros((1, 3), bool), 1.5),
+    ):
+        with pytest.raises(TypeError, match=r"logits is complex128 \(1, 3\); .*pass logits.real"):
+            choose()
+
+
+@pytest.mark.parametrize(
     ("options", "error", "said"),
     [
         ({}, ValueError, "give the token that its target starts"),
-        ({"start": 7}, ValueError, "expected 0 to 6"),
+        ({"start": 7}, ValueError, r"start is 7; expected 0 to 6 \(a vocabulary of 7\)"),
+        ({"start": 2**70}, ValueError, f"start is {2**70}; expected 0 to 6"),
+        ({"start": -1}, ValueError, "start is -1; expected 0 to 6"),
         ({"start": [1, 2]}, TypeError, "expected one token id"),
+        ({"start": 1.5}, TypeError, "start is 1.5; expected one token id, an int"),
+        ({"start": True}, TypeError, "start is True; expected one token id, an int"),
         ({"start": 1, "context": 3}, ValueError, "context is for decoders alone"),
         ({"start": 1, "stop": 1.5}, TypeError, "stop is 1.5"),
     ],

@@ -40,9 +40,37 @@ def test_attention_that_cannot_be_drawn(recipe, words, expected, runs, tmp_path,
 
 
 def test_a_picture_that_cannot_be_written(runs, tmp_path, capsys):
-    out = str(tmp_path / "nowhere" / "a.png")
-    words = ["attention", checkpoint(runs, "dates"), "--input", "1/1/50", "--out", out]
-    assert "No such file or directory" in said(capsys, *words, status=1)
+    out = tmp_path / "nowhere" / "a.png"
+    words = ["attention", checkpoint(runs, "dates"), "--input", "1/1/50", "--out", str(out)]
+    message = said(capsys, *words, status=2)
+    assert f"'{out}' cannot be written, for there is no folder '{out.parent}'; make it" in message
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kind", "layer"),
+    [
+        ("dates", "cross", "decoder.layers.0.cross_attention"),
+        ("dates", "self", "decoder.layers.0.self_attention"),
+        ("dates", "encoder", "encoder.layers.0.self_attention"),
+        ("text", "self", "decoder.layers.0.self_attention"),
+    ],
+)
+def test_the_attention_of_any_layer_is_drawn(recipe, kind, layer, runs, tmp_path, capsys):
+    picture = tmp_path / "picture.png"
+    text = "1/1/50" if recipe == "dates" else "To be"
+    words = ["attention", checkpoint(runs, recipe), "--input", text]
+    words += ["--out", str(picture), "--kind", kind]
+    assert layer in said(capsys, *words, "--layer", "0")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_last_head_is_minus_1(runs, tmp_path, capsys):
+    words = ["attention", checkpoint(runs, "text"), "--input", "To be"]
+    words += ["--out", str(tmp_path / "a.png")]
+    assert "head 1 of 0 to 1" in said(capsys, *words, "--head", "-1")
+    assert "--head is -3; the model's heads are 0 to 1 (-1 is the last;" in said(
+        capsys, *words, "--head", "-3", status=2
+    )
 
 
 def test_a_run_leaves_its_pictures(command, tmp_path):

@@ -227,3 +227,11 @@ def test_what_does_not_fit_is_refused(num_kv_heads, x, options, error, said):
 def test_what_cannot_be_built_is_refused(arguments, said):
     with pytest.raises(ValueError, match=f"LinearAttention: {said}"):
         LinearAttention(*arguments)
+
+
+@pytest.mark.parametrize("causal", ["no", 1, np.array([True, False]), masks.causal()])
+def test_causal_is_a_flag(causal):
+    with pytest.raises(
+        TypeError, match=r"LinearAttention: causal is .*; expected True or False\. "
+    ):
+        LinearAttention(8, 4, causal=causal)

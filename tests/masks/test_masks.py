@@ -218,6 +218,24 @@ def test_dense_refuses_what_does_not_fit():
 
 
 @pytest.mark.parametrize(
+    ("n_q", "n_k", "error", "said"),
+    [
+        (-1, 3, ValueError, "n_q is -1; expected an int, 0 or more"),
+        (3, -1, ValueError, "n_k is -1"),
+        (2.5, 3, TypeError, "n_q is 2.5; expected an int, 0 or more"),
+        ("a", 3, TypeError, "n_q is 'a'"),
+        (3, True, TypeError, "n_k is True"),
+    ],
+)
+def test_numbers_of_queries_and_keys_are_checked(n_q, n_k, error, said):
+    for mask in (masks.causal(), masks.padding(np.array([1])), ~masks.as_mask(np.ones(3, bool))):
+        with pytest.raises(error, match=f"dense: {said}"):
+            mask.dense(n_q, n_k)
+        with pytest.raises(error, match=f"picture: {said}"):
+            mask.picture(n_q, n_k)
+
+
+@pytest.mark.parametrize(
     ("lengths", "side", "error", "said"),
     [
         (

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import seeds
 
+import npformer.functional as F
 from npformer import masks
 
 
@@ -104,6 +105,42 @@ def test_positions_of_any_dtype_reach_beyond_what_it_can_count():
     full = masks.global_tokens([1, 3]).dense(4, 600)
     small = masks.global_tokens(np.array([1, 3], np.uint8))
     np.testing.assert_array_equal(small.dense(4, 600), full)
+
+
+HUGE = 2**70
+
+
+@pytest.mark.parametrize(
+    ("far", "near"),
+    [
+        (lambda: masks.sliding_window(HUGE), lambda: masks.sliding_window(99)),
+        (lambda: masks.strided(HUGE), lambda: masks.strided(99)),
+        (lambda: masks.same_block(HUGE), lambda: masks.same_block(99)),
+        (lambda: masks.block_ends(HUGE, 1), lambda: masks.block_ends(99, 1)),
+        (lambda: masks.block_ends(HUGE, HUGE), lambda: masks.block_ends(99, 99)),
+        (lambda: masks.blocks(np.eye(2, dtype=bool), HUGE), lambda: masks.same_block(99)),
+        (lambda: masks.global_tokens([HUGE, 1]), lambda: masks.global_tokens([1])),
+        (lambda: masks.global_tokens([2**63, 1]), lambda: masks.global_tokens([1])),
+        (lambda: masks.global_tokens(HUGE), lambda: masks.global_tokens([])),
+        (
+            lambda: masks.global_tokens(np.array([2**63 + 5, 1], np.uint64)),
+            lambda: masks.global_tokens([1]),
+        ),
+        (lambda: masks.sparse_transformer(HUGE), lambda: masks.sparse_transformer(99)),
+        (
+            lambda: masks.sparse_transformer(HUGE, "fixed"),
+            lambda: masks.sparse_transformer(99, "fixed"),
+        ),
+    ],
+)
+def test_sizes_beyond_all_sequences_are_as_good_as_large_ones(far, near):
+    q = np.random.default_rng(0).standard_normal((7, 4))
+    far, near = far(), near()
+    np.testing.assert_array_equal(far.dense(5, 7), near.dense(5, 7))
+    assert far.picture(70, 70).splitlines()[1:] == near.picture(70, 70).splitlines()[1:]
+    np.testing.assert_array_equal(
+        F.attention(q, q, q, mask=far)[0], F.attention(q, q, q, mask=near)[0]
+    )
 
 
 @pytest.mark.parametrize("nothing", [(), [], np.array([])], ids=repr)

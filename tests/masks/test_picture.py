@@ -101,6 +101,13 @@ def test_a_wrong_lead_index_is_refused(index):
         masks.padding(np.array([1, 2])).picture(2, 2, index)
 
 
+@pytest.mark.parametrize("index", [1, (0.5,), (True,), "0", np.array([0])], ids=repr)
+def test_a_lead_index_is_a_tuple_of_ints(index):
+    said = r"picture: lead_index is .*; expected a tuple of ints, .* axes \(2,\), such as \(0,\)"
+    with pytest.raises(TypeError, match=said):
+        masks.padding(np.array([1, 2])).picture(2, 2, lead_index=index)
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="but there are only 2 keys"):
         masks.padding(np.array([3])).picture(2, 2)

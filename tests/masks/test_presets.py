@@ -149,7 +149,8 @@ def test_big_bird_by_hand():
     ("make", "error", "said"),
     [
         (lambda: masks.longformer(0), ValueError, r"longformer: window is 0; .*pass w // 2 \+ 1"),
-        (lambda: masks.longformer(3, [-1]), ValueError, "global_tokens: positions holds -1"),
+        (lambda: masks.longformer(3, [-1]), ValueError, "longformer: global_positions holds -1"),
+        (lambda: masks.longformer(3, [[1], [2, 3]]), TypeError, "longformer: global_positions is"),
         (lambda: masks.longformer(3, 0, 1), TypeError, r"causal is 1; .*global_positions=\[0, 1\]"),
         (lambda: masks.sparse_transformer(0), ValueError, r"stride is 0; .*about sqrt\(n\)"),
         (lambda: masks.sparse_transformer(4, "local"), ValueError, "kind is 'local'; .*strided, f"),
@@ -163,14 +164,24 @@ def test_big_bird_by_hand():
             ValueError,
             "c is 2 but the strided kind has no",
         ),
-        (lambda: masks.sparse_transformer(4, "fixed", c=5), ValueError, "c is 5 but a block has"),
+        (
+            lambda: masks.sparse_transformer(3, "fixed", c=5),
+            ValueError,
+            "sparse_transformer: c is 5 but a block has stride = 3 keys; expected 1 to 3",
+        ),
+        (
+            lambda: masks.sparse_transformer(3, "fixed", c=1.5),
+            TypeError,
+            "sparse_transformer: c is 1.5; expected a positive int",
+        ),
         (lambda: masks.big_bird(0), ValueError, "big_bird: num_blocks is 0"),
-        (lambda: masks.big_bird(8, 0), ValueError, "block_size is 0"),
+        (lambda: masks.big_bird(8, 0), ValueError, "big_bird: block_size is 0; .*takes 64"),
         (lambda: masks.big_bird(8, window_blocks=4), ValueError, "is 4; expected an odd .*3 or 5"),
         (lambda: masks.big_bird(8, num_global=9), ValueError, "num_global is 9 but .*= 8 blocks"),
         (lambda: masks.big_bird(8, num_global=-1), ValueError, "num_global is -1; expected an int"),
         (lambda: masks.big_bird(8, num_random=1.0), TypeError, r"num_random is 1\.0"),
-        (lambda: masks.big_bird(8, seed=None), TypeError, "seed is None"),
+        (lambda: masks.big_bird(8, seed=None), TypeError, "big_bird: seed is None"),
+        (lambda: masks.big_bird(8, seed=1.5), TypeError, "big_bird: seed is 1.5; expected an int"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(make, error, said):

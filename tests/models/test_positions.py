@@ -338,9 +338,7 @@ def test_positions_are_one_for_each_token(position, positions):
     model = GPT(GPTConfig(5, 8, 8, 2, 1, position=position), rng=np.random.default_rng(0))
     ids = np.zeros((2, 3), int)
     for cache in (None, model.new_cache(2, 3)):
-        with pytest.raises(
-            ValueError, match=r"GPT: positions are .*; expected \(2, 3\)"
-        ):
+        with pytest.raises(ValueError, match=r"GPT: positions are .*; expected \(2, 3\)"):
             model(ids, None, positions, cache)
 
 

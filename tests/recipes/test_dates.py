@@ -91,6 +91,24 @@ def test_the_attention_of_a_model_that_writes_no_date_is_shown_all_the_same(reci
     np.testing.assert_allclose(attention.weights.sum(axis=1), 1, rtol=1e-6)
 
 
+def test_each_attention_is_shown_with_what_it_looks_at(recipe):
+    model = recipe.build(np.random.default_rng(0))
+    text = "3/4/87"
+    shown = {kind: Dates.attend(model, recipe.vocabulary, text, kind=kind) for kind in
+             (None, *Dates.attentions)}  # fmt: skip
+    answer = shown["cross"].queries
+    np.testing.assert_array_equal(shown[None].weights, shown["cross"].weights)
+    assert shown["cross"].keys == shown["encoder"].keys == shown["encoder"].queries == list(text)
+    assert shown["self"].queries == answer
+    assert shown["self"].keys == [START, *answer[:-1]]
+    for one in shown.values():
+        assert one.weights.shape == (len(one.queries), len(one.keys))
+        np.testing.assert_allclose(one.weights.sum(axis=1), 1, rtol=1e-6)
+    assert not np.triu(shown["self"].weights, 1).any()  # the decoder looks back alone
+    with pytest.raises(InputError, match="--kind is any; a model of dates has cross, self, enc"):
+        Dates.attend(model, recipe.vocabulary, text, kind="any")
+
+
 def test_the_lowest_loss_is_that_of_the_smoothed_target_itself(recipe):
     size, e = len(recipe.vocabulary), recipe.settings.label_smoothing
     target = np.full(size, e / size)
