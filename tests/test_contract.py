@@ -85,9 +85,8 @@ def test_names_are_unique():
     assert len(set(NAMES)) == len(NAMES)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", NAMES)
-def test_gradient(name, seed):
+def test_gradient(name, seed=1):  # `npformer check`, which test_survey.py runs, takes 0
     example = fresh(name, seed)
     report = npformer.gradcheck(
         example.target, *example.inputs, options=example.options, run=example.run(), seed=seed
