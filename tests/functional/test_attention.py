@@ -511,15 +511,18 @@ def test_a_gradient_at_a_dead_row_may_be_anything(content, dropout):
     assert_same(outputs(), want)
 
 
-def test_a_gradient_that_is_not_finite_stays_with_those_who_were_looked_at():
-    q, k, v, dy = qkv(0, n_q=5)
-    dy[2] = np.nan
-    _, dq, dk, dv, dbias = pass_of(q, k, v, dy, mask=masks.causal(), bias=normal(4, 5, 5))
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_gradient_that_is_not_finite_stays_with_those_who_were_looked_at(dropout):
+    q, k, v, dy = qkv(0, 2, n_q=5)
+    dy[:, 2] = np.nan
+    options = {"mask": masks.causal(), "bias": normal(4, 5, 5), "dropout": dropout}
+    _, dq, dk, dv, dbias = pass_of(q, k, v, dy, rng=np.random.default_rng(0), **options)
     np.testing.assert_array_equal(dbias[2, 3:], 0)
-    assert np.isfinite(dq[[0, 1, 3, 4]]).all()
-    assert np.isfinite(dk[3:]).all()
-    assert np.isfinite(dv[3:]).all()
-    assert np.isnan(dv[:3]).all()
+    assert np.isfinite(dq[:, [0, 1, 3, 4]]).all()
+    assert np.isfinite(dk[:, 3:]).all()
+    assert np.isfinite(dv[:, 3:]).all()
+    assert np.isnan(dq[:, 2]).all()
+    assert dropout or np.isnan(dv[:, :3]).all()
 
 
 def test_large_masked_numbers_do_not_overflow_on_the_way():
@@ -551,9 +554,11 @@ def test_a_scale_that_is_none_is_refused(scale, error, said):
         F.attention_weights(q, k, scale=scale)
 
 
-def test_what_is_not_saved_cannot_be_undone():
-    with pytest.raises(TypeError, match="saved is a NoneType; expected what attention returned"):
-        F.attention_backward(np.ones((3, 2)), None)
+@pytest.mark.parametrize(("saved", "what"), [(None, "a NoneType"), (1, "an int")])
+def test_what_is_not_saved_cannot_be_undone(saved, what):
+    said = f"saved is {what}; expected what attention returned beside its output$"
+    with pytest.raises(TypeError, match=said):
+        F.attention_backward(np.ones((3, 2)), saved)
 
 
 # Dtypes and refusals
