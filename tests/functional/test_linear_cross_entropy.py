@@ -89,6 +89,14 @@ def test_is_linear_and_cross_entropy_in_one_whatever_the_chunk(lead, V, D, eps, 
     assert_alike(got, want, rtol=1e-12, atol=1e-13)
 
 
+def test_every_column_is_added_to_for_every_chunk(chunks):
+    """More classes than rows, in several parts, and several chunks."""
+    x, weight, targets = problem(0, (4,), 11, 3, ignored=0)
+    want = in_two(x, weight, targets)
+    chunks(1)
+    assert_alike(pass_of(x, weight, targets), want, rtol=1e-12, atol=1e-14)
+
+
 @given(leads(), sides, sides, smoothings, lengths, seeds, st.floats(-2, 2))
 def test_gradient(lead, V, D, eps, length, seed, dy):
     x, weight, targets = problem(seed, lead, V, D)
