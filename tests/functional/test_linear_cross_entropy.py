@@ -89,6 +89,15 @@ def test_is_linear_and_cross_entropy_in_one_whatever_the_chunk(lead, V, D, eps, 
     assert_alike(got, want, rtol=1e-12, atol=1e-13)
 
 
+def test_backward_over_several_chunks_may_be_called_twice(chunks):
+    x, weight, targets = problem(0, (7,), 5, 3, ignored=0)
+    chunks(2)
+    _, saved = F.linear_cross_entropy(x, weight, targets)
+    first, second = (F.linear_cross_entropy_backward(1.0, saved) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_every_column_is_added_to_for_every_chunk(chunks):
     """More classes than rows, in several parts, and several chunks."""
     x, weight, targets = problem(0, (4,), 11, 3, ignored=0)
