@@ -179,11 +179,7 @@ def check_size(owner: str, **sizes: object) -> None:
     ValueError
         If one is below 1.
     """
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int | np.integer):
-            raise TypeError(f"{owner}: {name} is {size!r}; expected a positive int")
-        if size < 1:
-            raise ValueError(f"{owner}: {name} is {size}; expected a positive int")
+    _check_ints(owner, 1, "a positive int", sizes)
 
 
 def check_count(owner: str, **counts: object) -> None:
@@ -196,11 +192,15 @@ def check_count(owner: str, **counts: object) -> None:
     ValueError
         If one is below 0.
     """
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int | np.integer):
-            raise TypeError(f"{owner}: {name} is {count!r}; expected an int, 0 or more")
-        if count < 0:
-            raise ValueError(f"{owner}: {name} is {count}; expected an int, 0 or more")
+    _check_ints(owner, 0, "an int, 0 or more", counts)
+
+
+def _check_ints(owner: str, least: int, expected: str, numbers: dict[str, object]) -> None:
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise TypeError(f"{owner}: {name} is {number!r}; expected {expected}")
+        if number < least:
+            raise ValueError(f"{owner}: {name} is {number}; expected {expected}")
 
 
 def check_number(owner: str, name: str, number: object, expected: str) -> float:

@@ -62,13 +62,7 @@ def set_num_threads(count: int) -> None:
 
 def can_spread() -> bool:
     """Say whether `each` would use more than one thread, so that it pays to prepare for it."""
-    if num_threads() == 1:
-        return False
-    try:
-        _controller()
-    except MissingExtraError:
-        return False
-    return True
+    return num_threads() > 1 and _controller() is not None
 
 
 def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -124,9 +118,8 @@ def blas_threads(count: int) -> Iterator[bool]:
     bool
         False where threadpoolctl (extra ``fast``) is not installed, and nothing was changed.
     """
-    try:
-        controller = _controller()
-    except MissingExtraError:
+    controller = _controller()
+    if controller is None:
         yield False
         return
     with controller.limit(limits=count, user_api="blas"):
@@ -225,9 +218,15 @@ def _say_once() -> None:
 
 
 @lru_cache(maxsize=1)
-def _controller() -> Any:
-    """Find the BLAS of this process, once: finding it takes sixty times as long as a switch."""
-    module = optional("threadpoolctl", extra="fast", purpose="set the number of BLAS threads")
+def _controller() -> Any | None:
+    """Find the BLAS of this process, once: finding it takes sixty times as long as a switch.
+
+    None without the extra ``fast``, which is to be looked for once as well.
+    """
+    try:
+        module = optional("threadpoolctl", extra="fast", purpose="set the number of BLAS threads")
+    except MissingExtraError:
+        return None
     return module.ThreadpoolController()
 
 

@@ -50,10 +50,12 @@ from ..core.arrays import (
     check_floats,
     check_generator,
     check_gradient,
+    check_number,
     check_rate,
     describe,
     unbroadcast,
 )
+from ._queries_and_keys import check_shapes
 from ._random_bits import kept
 from ._silence import is_tame, mix, reporting
 from ._tiles import TILE, How, TiledSaved, tiled, tiled_backward
@@ -295,11 +297,11 @@ def _checked_scale(op: str, scale: float | None, d_k: int) -> float:
     """Return c as a Python float, which lifts no dtype."""
     if scale is None:
         return 1.0 / math.sqrt(d_k)
-    if isinstance(scale, bool) or not isinstance(scale, int | float | np.integer | np.floating):
-        raise TypeError(f"{op}: scale is {describe(scale)}; expected a number, or None")
-    if not math.isfinite(scale):
-        raise ValueError(f"{op}: scale is {scale}; expected a finite number, or None")
-    return float(scale)
+    expected = "a finite number, or None for 1/sqrt(d_k)"
+    c = check_number(op, "scale", scale, expected)
+    if not math.isfinite(c):
+        raise ValueError(f"{op}: scale is {scale}; expected {expected}")
+    return c
 
 
 def _bias_gradient(ds: Array, bias: biases.Bias) -> Array | None:
@@ -326,26 +328,7 @@ def _joined(
     v: Array | None = None,
 ) -> tuple[masks.Mask | None, biases.Bias | None]:
     """Return mask and bias as what gives tiles, or say what does not fit."""
-    given = f"q {q.shape}, k {k.shape}" + ("" if v is None else f", v {v.shape}")
-    v = k if v is None else v
-    if (
-        min(q.ndim, k.ndim, v.ndim) < 2
-        or q.shape[-1] != k.shape[-1]
-        or k.shape[-2] != v.shape[-2]
-        or q.shape[-1] == 0
-    ):
-        raise ValueError(
-            f"{op}: {given} do not fit; expected q (..., n_q, d_k), k (..., n_k, d_k) and "
-            f"v (..., n_k, d_v), with d_k at least 1"
-        )
-    try:
-        lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-        np.broadcast_shapes(lead, v.shape[:-2])
-    except ValueError:
-        raise ValueError(
-            f"{op}: the leading axes of {given} do not broadcast; from the right, each must be "
-            f"1 or equal"
-        ) from None
+    lead = check_shapes(op, q, k, v)
     shape = (*lead, q.shape[-2], k.shape[-2])
     held, added = None, None
     if mask is not None:

@@ -85,6 +85,7 @@ from ..core.arrays import (
     unbroadcast,
 )
 from ._elementwise import bounded
+from ._queries_and_keys import check_shapes
 
 # In a chunk the work for each position grows with the chunk, between chunks it does not, but
 # small products are slow ones.
@@ -173,7 +174,7 @@ def linear_attention(
     """
     check_floats("linear_attention", q=q, k=k, v=v)
     check_flag("linear_attention", "causal", causal, NO_FLAG)
-    lead = _check_shapes(q, k, v)
+    lead = np.broadcast_shapes(check_shapes("linear_attention", q, k, v), v.shape[:-2])
     _check_key_mask(key_mask, (*lead, k.shape[-2]))
     dtype = np.result_type(q, k, v)
     y = np.zeros((*lead, q.shape[-2], v.shape[-1]), dtype)
@@ -357,28 +358,6 @@ def _sees_a_key(key_mask: BoolArray, n_q: int, causal: bool) -> BoolArray:
 def _lead_of_weights(q: Array, k: Array, key_mask: BoolArray | None) -> tuple[int, ...]:
     masked = () if key_mask is None else key_mask.shape[:-1]
     return np.broadcast_shapes(q.shape[:-2], k.shape[:-2], masked)
-
-
-def _check_shapes(q: Array, k: Array, v: Array) -> tuple[int, ...]:
-    """Return the leading axes of the output, or say what does not fit."""
-    given = f"q {q.shape}, k {k.shape}, v {v.shape}"
-    if (
-        min(q.ndim, k.ndim, v.ndim) < 2
-        or q.shape[-1] != k.shape[-1]
-        or k.shape[-2] != v.shape[-2]
-        or q.shape[-1] == 0
-    ):
-        raise ValueError(
-            f"linear_attention: {given} do not fit; expected q (..., n_q, d_k), "
-            f"k (..., n_k, d_k) and v (..., n_k, d_v), with d_k at least 1"
-        )
-    try:
-        return np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-    except ValueError:
-        raise ValueError(
-            f"linear_attention: the leading axes of {given} do not broadcast; from the right, "
-            f"each must be 1 or equal"
-        ) from None
 
 
 def _check_key_mask(key_mask: Any, shape: tuple[int, ...]) -> None:

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, BoolArray, check_flag, check_floats, describe, fits
+from ..core.arrays import Array, BoolArray, check_flag, describe, fits
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.linear import LinearSaved
 from ..functional.linear_attention import NO_FLAG, LinearAttentionSaved
+from ._heads import check_heads, check_sequences
 from .linear import Linear
-from .multi_head_attention import check_heads
 
 
 class LinearAttentionLayerSaved(NamedTuple):
@@ -203,31 +203,16 @@ class LinearAttention(Layer):
 
     def _check(self, x: Array, memory: Array | None, mask: BoolArray | None) -> None:
         """Refuse what does not fit."""
-        check_floats("LinearAttention", x=x, memory=memory)
-        d_model = self.q_proj.weight.shape[1]
-        for name, array in (("x", x), ("memory", memory)):
-            if array is not None and (array.ndim < 2 or array.shape[-1] != d_model):
-                raise ValueError(
-                    f"LinearAttention: {name} is {array.shape}; expected (..., length, "
-                    f"{d_model}), the width d_model that it was built with"
-                )
-        z = x if memory is None else memory
-        try:
-            lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
-        except ValueError:
-            raise ValueError(
-                f"LinearAttention: the leading axes of x {x.shape} and memory {z.shape} do not "
-                f"broadcast; from the right, each must be 1 or equal"
-            ) from None
+        lead, length = check_sequences("LinearAttention", self.q_proj.weight.shape[1], x, memory)
         if mask is None:
             return
         if not isinstance(mask, np.ndarray) or mask.dtype != bool:
             raise TypeError(
                 f"LinearAttention: mask is {describe(mask)}; expected a bool array of "
-                f"(..., {z.shape[-2]}), True for real vectors of what is attended to. For "
+                f"(..., {length}), True for real vectors of what is attended to. For "
                 f"causality build it with causal=True; for other masks use MultiHeadAttention"
             )
-        real = (*lead, z.shape[-2])
+        real = (*lead, length)
         if mask.ndim < 1 or not fits(mask.shape, real) or mask.shape[-1] != real[-1]:
             raise ValueError(
                 f"LinearAttention: mask {mask.shape} does not fit {real}; it says which vectors "

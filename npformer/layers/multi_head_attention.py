@@ -35,7 +35,6 @@ from ..core.arrays import (
     check_floats,
     check_integers,
     check_rate,
-    check_size,
     describe,
     fits,
 )
@@ -44,6 +43,7 @@ from ..core.run import Run, rng_of
 from ..functional.attention import AttentionSaved
 from ..functional.linear import LinearSaved
 from ..functional.rotary import RotarySaved
+from ._heads import check_heads, check_sequences
 from .kv_cache import KVCache, undoable
 from .linear import Linear
 
@@ -289,13 +289,7 @@ class MultiHeadAttention(Layer):
         """Refuse what does not fit, and return the shape of the scores (..., H, T, S)."""
         given = None if isinstance(bias, biases.Bias) else bias
         check_floats("MultiHeadAttention", x=x, memory=memory, bias=given)
-        d_model = self.q_proj.weight.shape[1]
-        for name, array in (("x", x), ("memory", memory)):
-            if array is not None and (array.ndim < 2 or array.shape[-1] != d_model):
-                raise ValueError(
-                    f"MultiHeadAttention: {name} is {array.shape}; expected (..., length, "
-                    f"{d_model}), the width d_model that it was built with"
-                )
+        lead, length = check_sequences("MultiHeadAttention", self.q_proj.weight.shape[1], x, memory)
         if memory is not None and self.rotary_base is not None:
             raise ValueError(
                 "MultiHeadAttention: rotary positions need one sequence, and a memory was given; "
@@ -313,15 +307,7 @@ class MultiHeadAttention(Layer):
                     f"MultiHeadAttention: positions {positions.shape} do not broadcast to "
                     f"{x.shape[:-1]}, the shape of x without its last axis"
                 )
-        z = x if memory is None else memory
-        try:
-            lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
-        except ValueError:
-            raise ValueError(
-                f"MultiHeadAttention: the leading axes of x {x.shape} and memory {z.shape} do not "
-                f"broadcast; from the right, each must be 1 or equal"
-            ) from None
-        scores = (*lead, self.num_heads, x.shape[-2], past + z.shape[-2])
+        scores = (*lead, self.num_heads, x.shape[-2], past + length)
         if isinstance(bias, biases.Bias):
             bias.check(scores)
         elif bias is not None and not fits(bias.shape, scores):
@@ -353,18 +339,3 @@ class MultiHeadAttention(Layer):
             return x
         *lead, _, _, length, width = x.shape
         return x.reshape(*lead, self.num_heads, length, width)
-
-
-def check_heads(owner: str, d_model: int, num_heads: int, num_kv_heads: int) -> None:
-    """Refuse numbers of heads that do not divide the width, or each other."""
-    check_size(owner, d_model=d_model, num_heads=num_heads, num_kv_heads=num_kv_heads)
-    if d_model % num_heads:
-        raise ValueError(
-            f"{owner}: d_model {d_model} is not divisible by num_heads {num_heads}; each head "
-            f"takes an equal part of the width"
-        )
-    if num_heads % num_kv_heads:
-        raise ValueError(
-            f"{owner}: num_heads {num_heads} is not divisible by num_kv_heads {num_kv_heads}; "
-            f"each key and value head serves an equal group of query heads"
-        )

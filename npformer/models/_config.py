@@ -4,9 +4,9 @@ from typing import Any
 
 from ..biases import check_buckets
 from ..core.arrays import check_choice, check_positive, check_rate, check_size, describe
+from ..layers._heads import check_heads
 from ..layers._residual import NORM_POSITIONS, NORMS
 from ..layers.feed_forward import ACTIVATIONS
-from ..layers.multi_head_attention import check_heads
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "t5")
 

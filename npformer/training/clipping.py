@@ -19,7 +19,7 @@ import numpy as np
 from ..core.arrays import Array
 from ..core.errors import NonFiniteError
 from ..core.parameter import Parameter
-from .optimizer import check_parameters, pieces, real, spread
+from .optimizer import check_parameters, factors_of, pieces, real, spread
 
 
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
@@ -111,9 +111,7 @@ def scale_grads(parameters: Iterable[Parameter], norm: float, max_norm: float) -
     """Bring gradients whose common norm is `norm` down to `max_norm`; equation (2)."""
     if norm <= max_norm:
         return
-    scale = max_norm / norm
-    # A factor below float32's normal range has few digits left: its root, taken twice, has all.
-    factors = [scale] if scale > 1e-30 else [math.sqrt(scale)] * 2
+    factors = factors_of(max_norm / norm)
     for parameter in parameters:
         for factor in factors:
             parameter.grad *= factor  # (2)

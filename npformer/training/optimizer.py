@@ -133,14 +133,12 @@ class Optimizer(ABC):
                 slots = [arrays[index] for arrays in self.state.values()]
                 for piece in pieces(parameter.value, parameter.grad, *slots):
                     work.append((piece, weight_decay))
-        # A factor below float32's normal range has few digits left: its root, twice, has all.
-        factors = [scale] if scale == 0.0 or scale > 1e-30 else [math.sqrt(scale)] * 2
+        factors = factors_of(scale)
 
         def move(part: list[tuple[tuple[Array, ...], float]]) -> None:
             for (value, grad, *state), weight_decay in part:
-                if scale != 1.0:
-                    for factor in factors:
-                        grad = grad * factor
+                for factor in factors:
+                    grad = grad * factor
                 self.update(value, grad, state, weight_decay)
 
         spread(move, work, sum(parameter.value.size for parameter in self.parameters))
@@ -172,6 +170,16 @@ def pieces(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, _PIECE):
         yield tuple(array[start : start + _PIECE] for array in flat)
+
+
+def factors_of(scale: float) -> list[float]:
+    """Return what to multiply a gradient by in turn: nothing for 1.
+
+    A factor below float32's normal range has few digits left: its root, taken twice, has all.
+    """
+    if scale == 1.0:
+        return []
+    return [scale] if scale == 0.0 or scale > 1e-30 else [math.sqrt(scale)] * 2
 
 
 def spread(

@@ -161,9 +161,10 @@ def test_names_within_another_layer_stay_too():
             self.layers = [wrap(FeedForward(D, 4)), wrap(LayerNorm(D))]
 
         def forward(self, x, run=None):
-            raise NotImplementedError
+            return x, None
 
-        backward = forward
+        def backward(self, dy, saved, run=None):
+            return dy
 
     assert list(Two(Checkpoint).state_dict()) == list(Two(lambda layer: layer).state_dict())
 

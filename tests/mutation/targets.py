@@ -1,6 +1,6 @@
 """Which functions are mutated: all that do backward work.
 
-These are, in `FILES` and the files of `FOLDERS`,
+These are, in the files of `FOLDERS`,
 
 - every function ``*_backward`` and every method ``backward``, and what a bias that learns does in
   its place: `add_gradient`, with `new_gradient` and `gradient_lead`;
@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDERS = ("functional", "layers", "models")
-FILES = ("biases.py",)
+FOLDERS = ("functional", "layers", "models", "biases")
 ENDINGS = (".backward", "_backward", ".add_gradient", ".new_gradient", ".gradient_lead")
 CORE = {
-    "biases.py": ("_ByDistance.lead_shape", "_ByDistance.tile", "_Dense.tile", "buckets"),
+    "biases/_bias.py": ("_Dense.tile",),
+    "biases/_by_distance.py": ("_ByDistance.lead_shape", "_ByDistance.tile", "buckets"),
     "functional/_silence.py": ("is_tame", "_within", "mix"),
     "core/arrays.py": ("check_gradient", "scalar_gradient", "unbroadcast"),
     "core/parameter.py": ("Parameter.add_grad",),
@@ -65,9 +65,6 @@ def targets(package: Path) -> list[Target]:
     for folder in FOLDERS:
         for path in sorted((package / folder).glob("*.py")):
             found += [*_in_file(path, f"{folder}/{path.name}")]
-    for file in FILES:
-        if (package / file).exists():
-            found += [*_in_file(package / file, file)]
     for file, names in CORE.items():
         if (package / file).exists():
             defined = dict(_functions(ast.parse((package / file).read_text(encoding="utf-8"))))

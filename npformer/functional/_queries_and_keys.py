@@ -1,0 +1,36 @@
+"""Do the shapes of queries, keys and values fit, whatever kind of attention they are for."""
+
+import numpy as np
+
+from ..core.arrays import Array
+
+
+def check_shapes(op: str, q: Array, k: Array, v: Array | None = None) -> tuple[int, ...]:
+    """Return the leading axes of the scores, those of q and k, or say what does not fit.
+
+    Raises
+    ------
+    ValueError
+        If widths or lengths differ, or leading axes do not broadcast.
+    """
+    given = f"q {q.shape}, k {k.shape}" + ("" if v is None else f", v {v.shape}")
+    v = k if v is None else v
+    if (
+        min(q.ndim, k.ndim, v.ndim) < 2
+        or q.shape[-1] != k.shape[-1]
+        or k.shape[-2] != v.shape[-2]
+        or q.shape[-1] == 0
+    ):
+        raise ValueError(
+            f"{op}: {given} do not fit; expected q (..., n_q, d_k), k (..., n_k, d_k) and "
+            f"v (..., n_k, d_v), with d_k at least 1"
+        )
+    try:
+        lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+        np.broadcast_shapes(lead, v.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"{op}: the leading axes of {given} do not broadcast; from the right, each must be "
+            f"1 or equal"
+        ) from None
+    return lead
