@@ -9,9 +9,9 @@ How it works: package and tests are copied to a temporary folder, where pytest i
 collects them once. A first pass over the original finds out which tests reach which function.
 Then each mutant gets a process of its own, forked from the one that has everything imported. In
 it the function's code object is exchanged, so that whoever holds the function runs the mutant,
-and the tests that reach it run until one fails, first those that killed the mutants before. Only
-the nearest tests run, those that reach few other targets, up to `SECONDS` in all: a mutant that
-only a test of something larger would kill counts as a survivor.
+and the tests that reach it run until one fails, first those that killed the mutants before. The
+nearest tests run, those that reach few other targets, up to `NEAR` seconds in all; a mutant that
+survives these, and is not listed, meets the next nearest, up to `FAR` seconds.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from pathlib import Path
 from types import FunctionType
 
@@ -49,7 +49,8 @@ TESTS = (
 )
 EQUIVALENTS = "tests/mutation/equivalents.txt"
 NEEDED = (PACKAGE, "tests", "setup.cfg")
-SECONDS = 4.0  # of tests a mutant has to survive
+NEAR = 4.0  # seconds of tests that a mutant has to survive
+FAR = 60.0  # and that it meets in a second round, unless it is listed
 BYTES = 8 << 30  # that a mutant may allocate
 LATE = (signal.SIGPROF, signal.SIGALRM)
 
@@ -128,37 +129,41 @@ class Runner:
             took[name] = max(time.process_time() - start, 1e-4)
             for target in now:
                 reached[target].append((len(now), took[name], name))
-        return took, {target: nearest(tests) for target, tests in reached.items()}
+        return took, {target: two_rounds(tests) for target, tests in reached.items()}
 
     def try_all(self, took, reached):
         tried, kills = Counter(), Counter()  # by target and test
         running, waiting = {}, {target.name: mutants(target.node) for target in self.chosen}
-        queue = [(t, m) for t in self.chosen for m in waiting[t.name]]
+        queue = deque((t, m, 0) for t in self.chosen for m in waiting[t.name])
 
         def wait():
             for fork in select.select([*running], [], [])[0]:
-                target, mutant, names = running.pop(fork)
+                target, mutant, number, names = running.pop(fork)
                 killer = fork.result()
                 ran = names[: names.index(killer) + 1 if killer in names else None]
                 tried.update((target.name, name) for name in ran)
                 kills[target.name, killer] += 1
+                if killer is None and number == 0 and key(target, mutant) not in self.listed:
+                    queue.appendleft((target, mutant, 1))
+                    continue
                 self.outcomes.append((target, mutant, killer))
                 waiting[target.name].remove(mutant)
                 if not waiting[target.name]:
                     self.report(target)
 
-        for target, mutant in queue:
-            if len(running) == self.processes:
+        while queue or running:
+            if len(running) == self.processes or not queue:
                 wait()
+                continue
+            target, mutant, number = queue.popleft()
             promise = {
                 name: (kills[target.name, name] + 1) / (tried[target.name, name] + 2) / took[name]
-                for name in reached.get(target.name, [])
+                for name in reached.get(target.name, ([], []))[number]
             }
             names = sorted(promise, key=promise.get, reverse=True)  # most kills a second first
             limit = 10 + 10 * sum(took[name] for name in names)
-            running[self.fork(target, mutant, names, limit)] = target, mutant, names
-        while running:
-            wait()
+            fork = self.fork(target, mutant, names, limit)
+            running[fork] = target, mutant, number, names
 
     def fork(self, target, mutant, names, limit):
         """Start the tests; the result is the name of the first that fails, or None."""
@@ -227,14 +232,16 @@ class Fork:
         return result
 
 
-def nearest(tests):
-    """Names of the tests that reach little else, as many as `SECONDS` allow."""
-    names, total = [], 0.0
+def two_rounds(tests):
+    """Names of the tests that reach little else, `NEAR` seconds of them, and of the next, `FAR`."""
+    near, far, total = [], [], 0.0
     for _, seconds, name in sorted(tests):
         total += seconds
-        if total <= SECONDS or not names:
-            names.append(name)
-    return names
+        if total <= NEAR or not near:
+            near.append(name)
+        elif total <= NEAR + FAR:
+            far.append(name)
+    return near, far
 
 
 def code(source, target):
