@@ -18,18 +18,18 @@ from ..core.arrays import Array
 PIECE_BYTES = 1 << 19
 
 
-def in_pieces(f: Callable[[Array], tuple[Array, ...]], x: Array, count: int) -> tuple[Array, ...]:
+def in_pieces(f: Callable[..., object], x: Array, count: int) -> tuple[Array, ...]:
     """Apply an elementwise `f` to `x` piece by piece.
 
     Parameters
     ----------
     f : callable
-        From a one-dimensional array to `count` new arrays of its shape and dtype. It may not
-        write to its argument.
+        Takes a one-dimensional array, to which it may not write, and `count` new arrays of its
+        shape and dtype, which it fills.
     x : ndarray
         Any shape, also none.
     count : int
-        How many arrays `f` returns.
+        How many arrays `f` fills.
 
     Returns
     -------
@@ -42,15 +42,12 @@ def in_pieces(f: Callable[[Array], tuple[Array, ...]], x: Array, count: int) -> 
     since a real one passes NaN on in silence.
     """
     flat = x.reshape(-1)
+    results = tuple(np.empty(flat.shape, x.dtype) for _ in range(count))
     step = PIECE_BYTES // x.dtype.itemsize
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        if flat.size <= step:
-            return tuple(result.reshape(x.shape) for result in f(flat))
-        results = tuple(np.empty(flat.shape, x.dtype) for _ in range(count))
         for start in range(0, flat.size, step):
             piece = slice(start, start + step)
-            for result, part in zip(results, f(flat[piece]), strict=True):
-                result[piece] = part
+            f(flat[piece], *(result[piece] for result in results))
     return tuple(result.reshape(x.shape) for result in results)
 
 
@@ -66,8 +63,8 @@ def bounded(x: Array, low: float, high: float) -> Array:
     return np.clip(x, low, high)
 
 
-def logistic(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)) in a new array, with the relative accuracy of either tail.
+def logistic(x: Array, out: Array | None = None) -> Array:
+    """Return 1 / (1 + exp(-x)), in `out` or a new array, with the relative accuracy of either tail.
 
     For x < 0 the sum is exp(-x) but for its last digits, and the quotient is exp(x), not a
     difference of two numbers near 1. Where exp(-x) overflows, the quotient is 0, and the true
@@ -81,8 +78,8 @@ def logistic(x: Array) -> Array:
     if x.dtype.kind == "c":
         right = x.real > 0
         e = np.exp(np.where(right, -x, x))
-        return np.where(right, 1.0, e) / (1.0 + e)
-    s = np.negative(x)
+        return np.divide(np.where(right, 1.0, e), 1.0 + e, out=out)
+    s = np.negative(x, out=out)
     np.exp(s, out=s)
     s += 1.0
     return np.reciprocal(s, out=s)

@@ -41,7 +41,7 @@ import numpy as np
 
 from ..core.arrays import Array, check_choice, check_floats, check_gradient
 from ._elementwise import bounded, in_pieces, logistic
-from ._erf import normal_tail, right_half
+from ._normal import normal_tail, right_half
 from .relu import positive_part
 
 DENSITY = 1.0 / math.sqrt(2.0 * math.pi)  # phi(0)
@@ -115,27 +115,27 @@ def gelu_backward(dy: Array, saved: GeluSaved) -> Array:
     return dy * slope
 
 
-def _exact(x: Array) -> tuple[Array, Array]:
+def _exact(x: Array, y: Array, slope: Array) -> None:
     """Value and slope by the normal distribution."""
     t = right_half(x)  # (1)
     q, phi = normal_tail(t)  # (2)
     phi *= DENSITY
-    y = positive_part(x)
-    y -= t * q  # (3)
     phi *= t
+    t *= q
+    np.subtract(positive_part(x), t, out=y)  # (3)
     q -= phi
     g = q  # (3'), (2')
     if x.dtype.kind == "c":
-        return y, np.where(x.real < 0, g, 1.0 - g)  # (1') cut at 0 where right_half cuts
+        slope[...] = np.where(x.real < 0, g, 1.0 - g)  # (1') cut at 0 where right_half cuts
+        return
     right = (x >= 0).astype(x.dtype)  # 1 or 0, and with it 1 - g or g without a branch
-    sign = right * -2.0
-    sign += 1.0
-    g *= sign
-    g += right  # (1')
-    return y, g
+    np.multiply(right, -2.0, out=slope)
+    slope += 1.0
+    slope *= g
+    slope += right  # (1')
 
 
-def _by_tanh(x: Array) -> tuple[Array, Array]:
+def _by_tanh(x: Array, y: Array, slope: Array) -> None:
     """Value and slope by the tanh formula."""
     b = bounded(x, -SATURATED, SATURATED)
     square = b * b
@@ -143,12 +143,10 @@ def _by_tanh(x: Array) -> tuple[Array, Array]:
     z += STEEP
     z *= b  # (4)
     s = logistic(z)  # (5)
-    y = bounded(x, -SATURATED, math.inf)
-    y *= s  # (6)
+    np.multiply(bounded(x, -SATURATED, math.inf), s, out=y)  # (6)
     square *= 3.0 * STEEP * CUBE
     square += STEEP  # (4') dz/dx
     square *= b
     square *= s
-    square *= 1.0 - s  # (5')
-    square += s  # (6')
-    return y, square
+    np.multiply(square, 1.0 - s, out=slope)  # (5')
+    slope += s  # (6')

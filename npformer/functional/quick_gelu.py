@@ -21,6 +21,8 @@ to go, and backward is one product.
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ..core.arrays import Array, check_floats, check_gradient
 from ._elementwise import bounded, in_pieces, logistic
 
@@ -87,14 +89,12 @@ def quick_gelu_backward(dy: Array, saved: QuickGeluSaved) -> Array:
     return dy * slope
 
 
-def _value_and_slope(x: Array) -> tuple[Array, Array]:
+def _value_and_slope(x: Array, y: Array, slope: Array) -> None:
     """Equations (1) to (3), and the bracket of (1')."""
     z = bounded(x, -SATURATED, SATURATED)
     z *= SHARPNESS  # (1)
     s = logistic(z)  # (2)
-    y = bounded(x, -SATURATED, math.inf)
-    y *= s  # (3)
+    np.multiply(bounded(x, -SATURATED, math.inf), s, out=y)  # (3)
     z *= s  # (1')
-    z *= 1.0 - s  # (2')
-    z += s  # (3')
-    return y, z
+    np.multiply(z, 1.0 - s, out=slope)  # (2')
+    slope += s  # (3')

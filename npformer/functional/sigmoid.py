@@ -47,7 +47,7 @@ def sigmoid(x: Array) -> tuple[Array, SigmoidSaved]:
         If `x` is not float32, float64 or complex128.
     """
     check_floats("sigmoid", x=x)
-    (y,) = in_pieces(lambda piece: (logistic(piece),), x, 1)  # (1), (2)
+    (y,) = in_pieces(logistic, x, 1)  # (1), (2)
     return y, SigmoidSaved(y)
 
 

@@ -17,6 +17,8 @@ to go, and backward is one product.
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ..core.arrays import Array, check_floats, check_gradient
 from ._elementwise import bounded, in_pieces, logistic
 
@@ -83,13 +85,10 @@ def silu_backward(dy: Array, saved: SiluSaved) -> Array:
     return dy * slope
 
 
-def _value_and_slope(x: Array) -> tuple[Array, Array]:
+def _value_and_slope(x: Array, y: Array, slope: Array) -> None:
     """Equations (1) and (2), and the bracket of (1')."""
     s = logistic(x)  # (1)
-    y = bounded(x, -SATURATED, math.inf)
-    y *= s  # (2)
-    slope = bounded(x, -SATURATED, SATURATED)
-    slope *= s
+    np.multiply(bounded(x, -SATURATED, math.inf), s, out=y)  # (2)
+    np.multiply(bounded(x, -SATURATED, SATURATED), s, out=slope)
     slope *= 1.0 - s  # (1')
     slope += s  # (2')
-    return y, slope
