@@ -71,6 +71,7 @@ from ..core.threads import each, num_threads
 from ..masks import ALL, EMPTY, FULL, Coverage, Mask, Span
 from ._random_bits import kept
 from ._silence import is_tame, mix, reporting
+from ._sums import row_dot
 
 TILE = (256, 256)  # queries, keys: two such arrays of float32 fill half of an L2 cache of 1 MiB
 _WORTH_SPREADING = 2**18  # scores; fewer are done before a thread has woken up
@@ -209,7 +210,7 @@ def _head_backward(
     with reporting(tame):
         scaled = scale * head.q
         g = dy / np.where(total == 0, 1, total)  # (6')
-        r = np.sum(g * y, axis=-1, keepdims=True)
+        r = row_dot(g, y)
         for at in range(work.part, len(case.columns), work.parts):
             columns = case.columns[at]
             J = slice(columns.start, columns.stop)

@@ -58,6 +58,7 @@ from ..core.arrays import (
 from ._queries_and_keys import check_shapes
 from ._random_bits import kept
 from ._silence import is_tame, mix, reporting
+from ._sums import row_dot
 from ._tiles import TILE, How, TiledSaved, tiled, tiled_backward
 
 METHODS = ("auto", "textbook", "tiled")
@@ -208,7 +209,7 @@ def attention_backward(
     if not tame:
         da = np.where(a != 0, da, 0)  # what a weight of 0 met is not looked at
     dp = _drop(da, rate, seed)  # (4')
-    r = np.sum(dp * p, axis=-1, keepdims=True)
+    r = row_dot(dp, p)
     ds = p * (dp - r)  # (3'), (2')
     if not tame:
         ds = np.where(p != 0, ds, 0)  # nor is r, where it is not finite

@@ -33,6 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.arrays import Array, check_floats, check_gradient
+from ._sums import column_sum, row_dot, row_sum
 
 
 class LayerNormSaved(NamedTuple):
@@ -79,9 +80,9 @@ def layer_norm(
     check_floats("layer_norm", x=x, weight=weight, bias=bias)
     check_norm_shapes("layer_norm", x, eps, weight=weight, bias=bias)
     n = x.shape[-1]
-    mu = np.sum(x, axis=-1, keepdims=True) / n  # (1)
+    mu = row_sum(x) / n  # (1)
     c = x - mu  # (2)
-    var = np.sum(c * c, axis=-1, keepdims=True) / n  # (3) c*c, not |c|^2: it stays analytic
+    var = row_dot(c, c) / n  # (3) c*c, not |c|^2: it stays analytic
     r = 1.0 / np.sqrt(var + float(eps))  # (4)
     c *= r
     xhat = c  # (5)
@@ -116,13 +117,13 @@ def layer_norm_backward(dy: Array, saved: LayerNormSaved) -> tuple[Array, Array,
     xhat, r, weight, has_bias = saved
     check_gradient("layer_norm_backward", dy, xhat.shape, xhat)
     n = xhat.shape[-1]
-    dweight = np.sum((dy * xhat).reshape(-1, n), axis=0)  # (6')
-    dbias = np.sum(dy.reshape(-1, n), axis=0) if has_bias else None  # (6')
-    dxhat = dy * weight  # (6')
-    along_xhat = np.sum(dxhat * xhat, axis=-1, keepdims=True) / n  # (5'), (4'), (3')
-    along_ones = np.sum(dxhat, axis=-1, keepdims=True) / n  # (2')
+    dy_xhat = dy * xhat
+    dweight = column_sum(dy_xhat)  # (6')
+    dbias = column_sum(dy) if has_bias else None  # (6')
+    along_xhat = (dy_xhat @ weight)[..., None] / n  # (5'), (4'), (3') mean of dxhat xhat
+    along_ones = (dy @ weight)[..., None] / n  # (2') mean of dxhat
     dx = xhat * -along_xhat
-    dx += dxhat
+    dx += dy * weight  # (6') dxhat
     dx -= along_ones
     dx *= r  # (1')
     return dx, dweight, dbias

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.arrays import Array, check_floats, check_gradient
+from ._sums import column_sum, row_dot
 from .layer_norm import check_norm_shapes
 
 
@@ -71,7 +72,7 @@ def rms_norm(x: Array, weight: Array, eps: float = 1e-6) -> tuple[Array, RMSNorm
     """
     check_floats("rms_norm", x=x, weight=weight)
     check_norm_shapes("rms_norm", x, eps, weight=weight)
-    ms = np.sum(x * x, axis=-1, keepdims=True) / x.shape[-1]  # (1) x*x: it stays analytic
+    ms = row_dot(x, x) / x.shape[-1]  # (1) x*x: it stays analytic
     r = 1.0 / np.sqrt(ms + float(eps))  # (2)
     y = weight * r
     y *= x  # (3), (4)
@@ -103,7 +104,7 @@ def rms_norm_backward(dy: Array, saved: RMSNormSaved) -> tuple[Array, Array]:
     n = x.shape[-1]
     dy_xhat = dy * x
     dy_xhat *= r
-    dweight = np.sum(dy_xhat.reshape(-1, n), axis=0)  # (4')
+    dweight = column_sum(dy_xhat)  # (4')
     along_xhat = (dy_xhat @ weight)[..., None] / n  # (3'), (2') mean of dxhat xhat
     dx = x * (r * -along_xhat)  # (1')
     dx += dy * weight  # (4')
