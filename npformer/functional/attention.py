@@ -272,11 +272,12 @@ def _weights(
         if not tame:  # NaN - inf is NaN, and yet it is masked
             s = np.where(b.real == -math.inf, -math.inf, s)
     if mask is not None:
-        s = np.where(mask.over(shape), s, -math.inf)  # (2)
+        np.copyto(s, -math.inf, where=~mask.over(shape))  # (2)
     m = np.max(s.real, axis=-1, keepdims=True, initial=-math.inf)
-    m = np.where(m == -math.inf, 0.0, m).astype(s.real.dtype)  # rows that may see nothing
+    m[m == -math.inf] = 0.0  # rows that may see nothing
     with reporting(tame):
-        e: Array = np.exp(s - m)
+        s -= m
+        e: Array = np.exp(s, out=s)
         total = np.sum(e, axis=-1, keepdims=True)
         e /= np.where(total == 0, 1, total)  # (3)
     return e
