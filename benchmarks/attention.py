@@ -11,14 +11,20 @@ PyTorch is needed for its side alone: pip install torch
 """
 
 import argparse
-import importlib.util
-import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
-import time
+
+from _common import (
+    Table,
+    in_process,
+    installed,
+    machine,
+    medians,
+    numbers,
+    peak_memory,
+    ratio,
+    sgemm_peak,
+    times_of,
+)
 
 HEADS, WIDTH, WINDOW = 8, 64, 256
 
@@ -65,61 +71,55 @@ def torch_pass(kind, length):
 def measure(side, kind, length):
     """Print the median seconds of a pass, and the megabytes it took beside its inputs."""
     both_ways = {"npformer": npformer_pass, "torch": torch_pass}[side](kind, length)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     both_ways()
-    times = []
-    began = time.perf_counter()
-    while len(times) < 3 or (time.perf_counter() - began < 1.0 and len(times) < 30):
-        start = time.perf_counter()
-        both_ways()
-        times.append(time.perf_counter() - start)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
-    print(statistics.median(times), (after - before) / unit)
+    times = times_of(both_ways, 1.0, at_most=30)
+    print(statistics.median(times), peak_memory() - before)
 
 
 def measured(side, kind, length):
-    command = [sys.executable, __file__, "--measure", side, kind, str(length)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return tuple(float(number) for number in done.stdout.split())
+    return numbers(in_process(__file__, "--measure", side, kind, length))
 
 
-def median(results):
-    return tuple(statistics.median(column) for column in zip(*results, strict=True))
+def flops(length):
+    """Return the arithmetic of the pairs that attend: 3 products for one, 2 for a multiply-add."""
+    return 3 * 2 * HEADS * (length * (length + 1) // 2) * 2 * WIDTH
 
 
-def compare(lengths, rounds):
-    sides = ["npformer"]
-    if importlib.util.find_spec("torch"):
-        sides.append("torch")
-    else:
-        print("PyTorch is not installed, so its side is left out: pip install torch\n")
-    print(f"Causal, {HEADS} heads x {WIDTH}, float32, forward and backward")
-    print(f"{'tokens':>8} {'npformer':>20} {'PyTorch':>20}   times as fast")
+def compare(lengths, rounds, peak):
+    sides = ["npformer", *installed(["torch"])]
+    print(
+        f"Causal, {HEADS} heads x {WIDTH}, float32, forward and backward. FLOPs, of the pairs that "
+        f"attend: 6 H T (T + 1) K, with K = {WIDTH}\n"
+    )
+    names = [f"{side}{what}" for side in sides for what in ("", ", of the peak", ", memory")]
+    table = Table("tokens", *names, "ratio")
     for length in lengths:
         found = {side: [] for side in sides}
         for _ in range(rounds):
             for side in sides:
                 found[side].append(measured(side, "causal", length))
-        cells = {side: "{:9.3f} s {:5.0f} MB".format(*median(found[side])) for side in sides}
-        ratio = ""
+        cells = [f"{length:,}"]
+        for results in found.values():
+            seconds, memory = medians(results)
+            share = flops(length) / seconds / peak
+            cells += [f"{seconds:.3f} s", f"{100 * share:.0f} %", f"{memory:.0f} MB"]
         if "torch" in found:
-            pairs = zip(found["torch"], found["npformer"], strict=True)
-            ratio = f"{statistics.median(t[0] / n[0] for t, n in pairs):13.2f}"
-        print(
-            f"{length:8,} {cells['npformer']:>20} {cells.get('torch', ''):>20} {ratio}", flush=True
-        )
+            times = ratio((x[0] for x in found["torch"]), (x[0] for x in found["npformer"]))
+        table.add(*cells, f"{times:.2f}" if "torch" in found else "")
+    table.print()
 
 
 def windows(lengths, rounds):
-    print(f"\nSliding window of {WINDOW}, {HEADS} heads x {WIDTH}, float32, forward and backward")
-    print(f"{'tokens':>8} {'npformer':>20}   times the time of the row above")
+    print(f"Sliding window of {WINDOW}, {HEADS} heads x {WIDTH}, float32, forward and backward\n")
+    table = Table("tokens", "npformer", "memory", "times the row above")
     above = None
     for length in lengths:
-        found = median([measured("npformer", "window", length) for _ in range(rounds)])
-        ratio = "" if above is None else f"{found[0] / above:10.2f}"
-        print(f"{length:8,} {'{:9.3f} s {:5.0f} MB'.format(*found):>20} {ratio}", flush=True)
-        above = found[0]
+        seconds, memory = medians([measured("npformer", "window", length) for _ in range(rounds)])
+        times = "" if above is None else f"{seconds / above:.2f}"
+        table.add(f"{length:,}", f"{seconds:.3f} s", f"{memory:.0f} MB", times)
+        above = seconds
+    table.print()
 
 
 def main():
@@ -133,17 +133,13 @@ def main():
         side, kind, length = arguments.measure
         measure(side, kind, int(length))
         return
-    import numpy as np
-
-    import npformer
-
+    peak = sgemm_peak()
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"{npformer.num_threads()} threads; NumPy {np.__version__}; medians of "
+        f"{machine()}; float32 matmul at {peak / 1e9:,.0f} GFLOP/s; medians of "
         f"{arguments.rounds} rounds\n"
     )
     if arguments.lengths:
-        compare(arguments.lengths, arguments.rounds)
+        compare(arguments.lengths, arguments.rounds, peak)
     if arguments.windows:
         windows(arguments.windows, arguments.rounds)
 

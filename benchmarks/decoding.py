@@ -11,13 +11,13 @@ It takes about a minute of one core.
 
 import argparse
 import os
-import platform
 import statistics
 import time
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is loaded
 
 import numpy as np
+from _common import Table, machine, ratio, sgemm_peak
 
 import npformer
 import npformer.functional as F
@@ -26,15 +26,6 @@ from npformer.models import GPT, GPTConfig
 
 # size: vocabulary, width, heads, layers
 SIZES = {"small": (5_000, 384, 6, 6), "gpt2": (50_257, 768, 12, 12)}
-
-
-def machine():
-    name = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            found = [line.partition(":")[2].strip() for line in lines if "model name" in line]
-        name = found[0] if found else name
-    return f"{name}, {os.cpu_count()} cores, of which one is used; numpy {np.__version__}"
 
 
 def seconds(work):
@@ -76,22 +67,27 @@ def whole_runs(model, ids, prompt, tokens, rounds):
             )
             found.append(tokens / took)
     cached, anew = (statistics.median(found) for found in rates.values())
-    pairs = zip(*rates.values(), strict=True)
-    ratio = statistics.median(fast / slow for fast, slow in pairs)
     print(
         f"writing {tokens} tokens after {prompt}: {cached:.1f} a second cached, {anew:.2f} anew, "
-        f"{ratio:.1f} times as fast",
+        f"{ratio(*rates.values()):.1f} times as fast\n",
         flush=True,
     )
 
 
-def by_length(model, ids, prompts, tokens, rounds):
-    """Show what one more token costs after a prompt."""
-    print(
-        f"{'tokens before':>13} {'prompt':>11} {'a token, cached':>17} {'attention':>11} "
-        f"{'the rest':>10} {'anew':>12}   times as fast"
+def flops(size, tokens, keys):
+    """Return the arithmetic of so many new tokens, which look at so many keys."""
+    vocab, width, _, layers = SIZES[size]
+    return (
+        2 * tokens * (12 * layers * width**2 + vocab * width) + 4 * layers * tokens * keys * width
     )
-    for prompt in prompts:
+
+
+def by_length(model, size, ids, arguments, peak):
+    """Show what one more token costs after a prompt."""
+    names = ("prompt", "of the peak", "a token, cached", "of the peak", "attention", "the rest")
+    table = Table("tokens before", *names, "anew", "anew / cached")
+    tokens, rounds = arguments.tokens, arguments.rounds
+    for prompt in arguments.prompts:
         cache = model.new_cache(1, prompt + tokens)
         first = seconds(lambda cache=cache, prompt=prompt: model(ids[:, :prompt], cache=cache))
         steps, attention, anew = [], [], []
@@ -103,14 +99,18 @@ def by_length(model, ids, prompts, tokens, rounds):
             attention.append(watch.total)
             if t % every == 0 and len(anew) < rounds:  # in turn with the other side
                 anew.append(seconds(lambda n=prompt + t + 1: model(ids[:, :n])))
-        rest = statistics.median(s - a for s, a in zip(steps, attention, strict=True))
+        rest = 1e3 * statistics.median(s - a for s, a in zip(steps, attention, strict=True))
         cached, inside, again = (1e3 * statistics.median(x) for x in (steps, attention, anew))
-        print(
-            f"{prompt:13,} {1e3 * first:8.0f} ms {cached:14.2f} ms {inside:8.2f} ms "
-            f"{1e3 * rest:7.2f} ms {again:9.1f} ms {again / cached:13.1f}",
-            flush=True,
+        shares = (
+            100 * flops(size, prompt, prompt) / first / peak,
+            100 * flops(size, 1, prompt + tokens // 2) / (1e-3 * cached) / peak,
         )
-    print()
+        table.add(
+            *(f"{prompt:,}", f"{1e3 * first:.0f} ms", f"{shares[0]:.0f} %"),
+            *(f"{cached:.2f} ms", f"{shares[1]:.0f} %"),
+            *(f"{inside:.2f} ms", f"{rest:.2f} ms", f"{again:.1f} ms", f"{again / cached:.1f}"),
+        )
+    table.print()
 
 
 def main():
@@ -121,7 +121,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     npformer.set_num_threads(1)
-    print(f"{machine()}; float32, medians\n")
+    peak = sgemm_peak(clock=time.process_time)
+    print(
+        f"{machine()}; float32 matmul at {peak / 1e9:,.0f} GFLOP/s; medians\n"
+        f"FLOPs of n tokens that look at s keys: 2 n (12 L D^2 + V D) + 4 L n s D\n"
+    )
     for size in arguments.size:
         vocab, width, heads, layers = SIZES[size]
         longest = max(arguments.prompts) + arguments.tokens
@@ -135,7 +139,7 @@ def main():
         first = arguments.prompts[0]
         model(ids[:, :first])  # to warm up
         whole_runs(model, ids, first, arguments.tokens, arguments.rounds)
-        by_length(model, ids, arguments.prompts, arguments.tokens, arguments.rounds)
+        by_length(model, size, ids, arguments, peak)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,12 @@ PyTorch is needed for its side alone: pip install torch
 """
 
 import argparse
-import importlib.util
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
+
+from _common import Table, Worker, installed, machine, ratio
 
 TURN = 50  # steps before it is the other side's turn
 FIRST = 10  # left out of the time: caches, threads and memory are still being set up
@@ -130,46 +128,23 @@ def work(arguments):
         print(json.dumps(answer), flush=True)
 
 
-class Process:
-    """A side at work in a process of its own."""
-
-    def __init__(self, side, arguments):
-        command = [sys.executable, __file__, "--side", side]
-        for name in ("data", "steps", "seed", "threads"):
-            command += [f"--{name}", str(getattr(arguments, name))]
-        environment = dict(os.environ)
-        if side == "PyTorch":  # its memory is left as it would be without npformer
-            environment |= {"OMP_NUM_THREADS": str(arguments.threads), "NPFORMER_KEEP_MEMORY": "0"}
-        else:  # each of its threads multiplies matrices for itself
-            environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=pipe, stdout=pipe, text=True
-        )
-        self.seconds, self.used = [], []  # a step, by the clock and of processors, turn by turn
-
-    def ask(self, what):
-        """Return the answer to a line."""
-        self.process.stdin.write(f"{what}\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"a side has stopped with status {self.process.wait()}")
-        return json.loads(line)
-
-    def end(self):
-        """Let it end, and wait until it has."""
-        self.process.stdin.close()
-        self.process.wait()
+def worker(side, arguments):
+    """Return a side at work in a process of its own."""
+    command = ["--side", side]
+    for name in ("data", "steps", "seed", "threads"):
+        command += [f"--{name}", getattr(arguments, name)]
+    if side == "PyTorch":  # its memory is left as it would be without npformer
+        environment = {"OMP_NUM_THREADS": str(arguments.threads), "NPFORMER_KEEP_MEMORY": "0"}
+    else:  # each of its threads multiplies matrices for itself
+        environment = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return Worker(__file__, *command, environment=environment)
 
 
 def compare(arguments):
-    sides = dict.fromkeys(SIDES)
-    if not importlib.util.find_spec("torch"):
-        print("PyTorch is not installed, so its side is left out: pip install torch\n")
-        del sides["PyTorch"]
-    for side in sides:
-        sides[side] = Process(side, arguments)
+    names = list(SIDES) if installed(["torch"]) else ["npformer"]
+    sides = {side: worker(side, arguments) for side in names}
+    taken = {side: [] for side in sides}  # seconds a step, turn by turn: by the clock
+    used = {side: [] for side in sides}  # and of processors
     first = min(FIRST, arguments.steps // 2)
     turns, done = [first], first
     while done < arguments.steps:
@@ -179,29 +154,32 @@ def compare(arguments):
     for number, count in enumerate(turns):
         order = list(sides)[:: -1 if number % 2 else 1]
         for side in order:
-            seconds, used, losses[side] = sides[side].ask(count)
+            seconds, of_processors, losses[side] = sides[side].ask(count)
             if number:
-                sides[side].seconds.append(seconds / count)
-                sides[side].used.append(used / count)
+                taken[side].append(seconds / count)
+                used[side].append(of_processors / count)
         done += count
         if number % 5 == 0 or done == arguments.steps:
             shown = ", ".join(f"{side} {loss:.4f}" for side, loss in losses.items())
             print(f"step {done}/{arguments.steps}, loss of the batch: {shown}", flush=True)
-    print(f"\n{'':10} {'held-out loss':>14} {'a step':>12} {'processors':>12} {'all steps':>12}")
+    print()
+    table = Table("", "held-out loss", "a step", "processors", "all steps")
     for side, process in sides.items():
-        step, used = (1e3 * statistics.median(x) for x in (process.seconds, process.used))
-        total = statistics.mean(process.seconds) * arguments.steps
         loss = process.ask("judge")
-        print(f"{side:10} {loss:14.4f} {step:9.1f} ms {used:9.1f} ms {total:10.1f} s")
         process.end()
+        table.add(
+            side,
+            f"{loss:.4f}",
+            f"{1e3 * statistics.median(taken[side]):.1f} ms",
+            f"{1e3 * statistics.median(used[side]):.1f} ms",
+            f"{statistics.mean(taken[side]) * arguments.steps:.1f} s",
+        )
+    table.print()
     if len(sides) == 2:
-        ratios = []
-        for kind in ("seconds", "used"):
-            pairs = zip(*(getattr(sides[x], kind) for x in ("PyTorch", "npformer")), strict=True)
-            ratios.append(statistics.median(torch / ours for torch, ours in pairs))
+        by_clock, by_processors = (ratio(x["PyTorch"], x["npformer"]) for x in (taken, used))
         print(
-            f"\nPyTorch takes {ratios[0]:.2f} times npformer's time, and {ratios[1]:.2f} times its "
-            f"processor time (medians over turns)"
+            f"PyTorch takes {by_clock:.2f} times npformer's time, and {by_processors:.2f} times "
+            f"its processor time (medians over turns)"
         )
 
 
@@ -220,8 +198,6 @@ def main():
     if arguments.side:
         work(arguments)
         return
-    import numpy as np
-
     from npformer.recipes._settings import InputError
 
     try:
@@ -230,10 +206,7 @@ def main():
         parser.error(str(error))
     size = sum(parameter.value.size for parameter in recipe.initial_model().parameters())
     print(recipe.describe())
-    print(
-        f"{size:,} parameters; {platform.processor() or platform.machine()}, {os.cpu_count()} "
-        f"cores, threads of a side: {arguments.threads}; NumPy {np.__version__}\n"
-    )
+    print(f"{size:,} parameters; {machine()}; threads of a side: {arguments.threads}\n")
     compare(arguments)
 
 

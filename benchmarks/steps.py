@@ -20,55 +20,23 @@ Peers: pip install torch jax
 """
 
 import argparse
-import importlib.util
-import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
-import time
 
-import numpy as np
+from _common import (
+    Table,
+    in_process,
+    installed,
+    machine,
+    medians,
+    numbers,
+    peak_memory,
+    ratio,
+    sgemm_peak,
+    times_of,
+)
+from _gpt import FORMULA, NAMES, USUAL, batch_of, flops, model_of, npformer_step
 
-# name: (vocabulary, context, width, heads, layers, batch)
-SIZES = {
-    "nano": (65, 64, 128, 4, 4, 12),
-    "baby": (65, 256, 384, 6, 6, 8),
-    "gpt2": (50257, 64, 768, 12, 12, 4),
-}
-NAMES = {"nano": "nanoGPT's CPU recipe", "baby": "baby GPT", "gpt2": "GPT-2 small"}
 SIDES = {"npformer": "numpy", "torch": "torch", "compile": "torch", "jax": "jax"}
-
-
-def flops(size):
-    vocab, context, width, _, layers, batch = SIZES[size]
-    tokens = batch * context
-    linear = layers * (4 * width**2 + 2 * width * 4 * width) + vocab * width
-    return 6 * tokens * linear + 12 * layers * batch * context**2 * width
-
-
-def model_of(size):
-    from npformer.models import GPT, GPTConfig
-
-    vocab, context, width, heads, layers, _ = SIZES[size]
-    config = GPTConfig(vocab, context, width, heads, layers, bias=False)
-    return GPT(config, rng=np.random.default_rng(0))
-
-
-def batch_of(size):
-    vocab, context, *_, batch = SIZES[size]
-    return np.random.default_rng(1).integers(0, vocab, (2, batch, context))
-
-
-def npformer_step(size):
-    from npformer.training import AdamW, Trainer
-
-    model = model_of(size)
-    optimizer = AdamW(model.parameters(), lr=1e-4, weight_decay=0.1)
-    trainer = Trainer(model, optimizer, clip_norm=1.0, rng=np.random.default_rng(2))
-    ids, targets = batch_of(size)
-    return lambda: trainer.step(ids, targets)
 
 
 def torch_step(size, compiled):
@@ -174,88 +142,47 @@ def measure(side, size):
     loss = step()
     for _ in range(2):
         step()
-    times, began = [], time.perf_counter()
-    while len(times) < 3 or (time.perf_counter() - began < 3.0 and len(times) < 100):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(statistics.median(times), loss, peak)
-
-
-def sgemm_peak():
-    """Return the best float32 matmul speed of this process, in FLOPs a second."""
-    a = np.ones((3072, 3072), np.float32)
-    best = 1e9
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - start)
-    return 2 * 3072**3 / best
-
-
-def measured(side, size):
-    command = [sys.executable, __file__, "--measure", side, size]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return tuple(float(x) for x in done.stdout.split()[-3:])
+    print(statistics.median(times_of(step, 3.0)), loss, peak_memory())
 
 
 def compare(size, sides, rounds, peak):
     found = {side: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
-            found[side].append(measured(side, size))
-    print(f"\n{NAMES[size]}: {flops(size) / 1e9:,.1f} GFLOPs of matmul a step")
-    print(
-        f"{'':10} {'a step':>11} {'of the peak':>12} {'peak memory':>12} {'first loss':>11}   ratio"
-    )
+            found[side].append(numbers(in_process(__file__, "--measure", side, size)))
+    print(f"\n{NAMES[size]}: {flops(size) / 1e9:,.1f} GFLOPs of matmul a step\n")
+    table = Table("", "a step", "of the peak", "peak memory", "first loss", "ratio")
     for side in sides:
-        seconds, loss, memory = (statistics.median(x) for x in zip(*found[side], strict=True))
-        pairs = zip(found[side], found["npformer"], strict=True)
-        ratio = statistics.median(other[0] / own[0] for other, own in pairs)
-        share = flops(size) / seconds / peak
-        print(
-            f"{side:10} {1e3 * seconds:8.1f} ms {100 * share:10.0f} % {memory:9,.0f} MB "
-            f"{loss:11.4f}   {'' if side == 'npformer' else format(ratio, '.2f')}",
-            flush=True,
+        seconds, loss, memory = medians(found[side])
+        times = ratio((x[0] for x in found[side]), (x[0] for x in found["npformer"]))
+        table.add(
+            side,
+            f"{1e3 * seconds:.1f} ms",
+            f"{100 * flops(size) / seconds / peak:.0f} %",
+            f"{memory:,.0f} MB",
+            f"{loss:.4f}",
+            "" if side == "npformer" else f"{times:.2f}",
         )
+    table.print()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", choices=NAMES, default=USUAL)
     parser.add_argument("--peers", nargs="*", choices=list(SIDES)[1:], default=list(SIDES)[1:])
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         measure(*arguments.measure)
         return
-    import npformer
-
-    missing = {SIDES[p] for p in arguments.peers if not importlib.util.find_spec(SIDES[p])}
-    sides = ["npformer", *(p for p in arguments.peers if SIDES[p] not in missing)]
-    for package in sorted(missing):
-        print(f"{package} is not installed, and left out: pip install {package}")
+    present = installed(SIDES[peer] for peer in arguments.peers)
+    sides = ["npformer", *(peer for peer in arguments.peers if SIDES[peer] in present)]
     peak = sgemm_peak()
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"{npformer.num_threads()} threads; NumPy {np.__version__}, {blas()}; "
-        f"float32 matmul at {peak / 1e9:,.0f} GFLOP/s"
-    )
+    print(f"{machine()}; float32 matmul at {peak / 1e9:,.0f} GFLOP/s")
+    print(f"FLOPs of matmul: {FORMULA}")
     for size in arguments.sizes:
         compare(size, sides, arguments.rounds, peak)
-
-
-def blas():
-    """Name NumPy's BLAS and the kernels that it has picked."""
-    if not importlib.util.find_spec("threadpoolctl"):
-        return "BLAS unknown without threadpoolctl"
-    from threadpoolctl import threadpool_info
-
-    found = [x for x in threadpool_info() if x["user_api"] == "blas"]
-    return ", ".join(f"{x['internal_api']} {x['version']} ({x.get('architecture')})" for x in found)
 
 
 if __name__ == "__main__":

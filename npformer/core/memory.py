@@ -4,9 +4,16 @@ A training step allocates the same few hundred megabytes of arrays again and aga
 glibc returns large freed blocks to the kernel, which hands out fresh zeroed pages at the next
 step, one page fault per 4 kB: often half the time of the step. Three settings keep them.
 
-On other C libraries nothing is done. To opt out, set the environment variable
-``NPFORMER_KEEP_MEMORY=0`` before the import: the process then gives memory back as usual. The
-price of keeping it is that the process stays as large as it has been.
+Elsewhere nothing is done, and nothing goes wrong but for the speed. musl (Alpine Linux) has no
+such settings. macOS keeps some of the large blocks that were freed last by itself. Windows passes
+requests of 512 KiB and more straight to the system, and gives them back as soon as they are freed
+[1]_; a running process cannot ask for less.
+
+To opt out, set the environment variable ``NPFORMER_KEEP_MEMORY=0`` before the import: the process
+then gives memory back as usual. The price of keeping it is that the process stays as large as it
+has been. `benchmarks/memory.py` shows the effect.
+
+.. [1] S. Goldshtein (2015), "Large Win32 Heap Allocations Go Directly to VirtualAlloc".
 """
 
 import ctypes

@@ -1,0 +1,213 @@
+"""Measure what each trick of docs/performance.md gains, and print the page's table.
+
+    env -u OPENBLAS_CORETYPE python docs/scripts/performance.py [--repeats 15]
+
+Every line times the plain way and the library's own side by side in one process, in turn, on one
+thread, at the sizes that a training step has; shown are medians and their ratio. First both are
+checked to give the same numbers.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is imported
+
+import numpy as np
+
+import npformer
+import npformer.functional as F
+from npformer import masks
+from npformer.core.parameter import Parameter
+from npformer.functional import _elementwise
+from npformer.functional.embedding import embedding_rows_backward
+from npformer.training import AdamW
+from npformer.training.clipping import grad_norm
+
+npformer.set_num_threads(1)
+RNG = np.random.default_rng(0)
+TOKENS, WIDTH, INNER, VOCAB = 2048, 384, 1536, 50257
+
+
+class Trick(NamedTuple):
+    """Two ways to the same numbers."""
+
+    name: str
+    plain: Callable[[], object]
+    ours: Callable[[], object]
+    close: float = 1e-4  # how far apart they may be, relative to the largest number
+
+
+def normal(*shape):
+    return RNG.standard_normal(shape, dtype=np.float32)
+
+
+def whole_array(f, *arguments):
+    """Run an activation over its whole argument at once."""
+
+    def run():
+        usual, _elementwise.PIECE_BYTES = _elementwise.PIECE_BYTES, 1 << 40
+        try:
+            return f(*arguments)[0]
+        finally:
+            _elementwise.PIECE_BYTES = usual
+
+    return run
+
+
+def activations():
+    x = normal(TOKENS, INNER)
+    yield Trick("GELU in pieces of 512 KiB", whole_array(F.gelu, x), lambda: F.gelu(x)[0])
+    yield Trick("SiLU in pieces of 512 KiB", whole_array(F.silu, x), lambda: F.silu(x)[0])
+
+
+def norms():
+    x, w, dy = normal(TOKENS, WIDTH), normal(WIDTH), normal(TOKENS, WIDTH)
+
+    def plain_forward():
+        c = x - np.mean(x, axis=-1, keepdims=True)
+        r = 1 / np.sqrt(np.mean(c * c, axis=-1, keepdims=True) + np.float32(1e-5))
+        xhat = c * r
+        return xhat * w, (xhat, r)
+
+    _, (xhat, r) = plain_forward()
+
+    def plain_backward():
+        dxhat = dy * w
+        along = np.mean(dxhat * xhat, axis=-1, keepdims=True)
+        dx = (dxhat - np.mean(dxhat, axis=-1, keepdims=True) - xhat * along) * r
+        return dx, np.sum(dy * xhat, axis=0)
+
+    _, saved = F.layer_norm(x, w)
+    name = "LayerNorm with sums as products"
+    yield Trick(f"{name}, forward", lambda: plain_forward()[0], lambda: F.layer_norm(x, w)[0])
+    yield Trick(f"{name}, backward", plain_backward, lambda: F.layer_norm_backward(dy, saved)[:2])
+
+
+def embeddings():
+    ids, weight = RNG.integers(0, VOCAB, (4, 64)), normal(VOCAB, WIDTH)
+    dy, (_, saved) = normal(4, 64, WIDTH), F.embedding(ids, weight)
+    tied = Parameter(weight)  # which has the output layer's gradient already
+    tied.grad = np.zeros_like(weight)
+
+    def dense():
+        tied.grad[...] = 0
+        dweight = np.zeros_like(weight)
+        np.add.at(dweight, ids, dy)
+        tied.add_grad(dweight)
+        return tied.grad.copy()
+
+    def rows_alone():
+        tied.grad[...] = 0
+        tied.add_grad_at(*embedding_rows_backward(dy, saved))
+        return tied.grad.copy()
+
+    yield Trick("a tied embedding's gradient, only rows that occur", dense, rows_alone)
+    small, few = normal(65, WIDTH), RNG.integers(0, 65, (8, 256))
+    many, (_, kept) = normal(8, 256, WIDTH), F.embedding(few, small)
+
+    def add_at_small():
+        dweight = np.zeros_like(small)
+        np.add.at(dweight, few, many)
+        return dweight
+
+    name = "the same by sorting, 65 symbols"
+    yield Trick(name, add_at_small, lambda: F.embedding_backward(many, kept))
+
+
+def losses():
+    x, w, targets = normal(256, WIDTH), normal(VOCAB, WIDTH) * 0.1, RNG.integers(0, VOCAB, 256)
+
+    def whole():
+        logits, linear_saved = F.linear(x, w)
+        loss, saved = F.cross_entropy(logits, targets)
+        dx, dw, _ = F.linear_backward(F.cross_entropy_backward(1.0, saved), linear_saved)
+        return loss, dx, dw
+
+    def in_chunks():
+        loss, saved = F.linear_cross_entropy(x, w, targets)
+        dx, dw, *_ = F.linear_cross_entropy_backward(1.0, saved)
+        return loss, dx, dw
+
+    yield Trick("loss over 50,257 words without their matrix", whole, in_chunks)
+
+
+def attention():
+    q, k, v, dy = (normal(8, 1024, 64) for _ in range(4))
+
+    def by(method):
+        def both_ways():
+            y, saved = F.attention(q, k, v, mask=masks.causal(), method=method)
+            return y, *F.attention_backward(dy, saved)[:3]
+
+        return both_ways
+
+    yield Trick("causal attention in tiles, 8 x 1,024", by("textbook"), by("tiled"))
+
+
+def optimizers():
+    def parameters():
+        found = [Parameter(normal(4 * 768, 768)) for _ in range(8)]
+        for parameter in found:
+            parameter.grad = np.ones_like(parameter.value)
+        return found
+
+    whole, pieces = parameters(), parameters()
+    m, v = ([np.zeros_like(p.value) for p in whole] for _ in range(2))
+    count = [0]
+    optimizer = AdamW(pieces, lr=1e-3, weight_decay=0.1)
+
+    def plain():
+        count[0] += 1
+        norm = np.sqrt(sum(float(np.sum(p.grad**2)) for p in whole))
+        for p, mean, square in zip(whole, m, v, strict=True):
+            g = p.grad * (1 / norm)
+            p.value -= 1e-3 * 0.1 * p.value
+            mean[...] = 0.9 * mean + 0.1 * g
+            square[...] = 0.999 * square + 0.001 * g**2
+            mh, vh = mean / (1 - 0.9 ** count[0]), square / (1 - 0.999 ** count[0])
+            p.value -= 1e-3 * mh / (np.sqrt(vh) + 1e-8)
+        return norm
+
+    def ours():
+        norm = grad_norm([("", p) for p in pieces])
+        optimizer.step(1 / norm)
+        return norm
+
+    yield Trick("clipping and AdamW in one walk over 19 M entries", plain, ours)
+
+
+def check(trick):
+    """Refuse to time two ways that do not agree."""
+    both = trick.plain(), trick.ours()
+    plain, ours = (result if isinstance(result, tuple) else (result,) for result in both)
+    for a, b in zip(plain, ours, strict=True):
+        gap = np.max(np.abs(a - b)) / np.max(np.abs(a))
+        assert gap < trick.close, f"{trick.name}: the two ways differ by {gap:.1e}"
+
+
+def seconds(way):
+    start = time.perf_counter()
+    way()
+    return time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=15)
+    repeats = parser.parse_args().repeats
+    print("| trick | plain | npformer | times as fast |\n|---|---:|---:|---:|")
+    for tricks in (activations, norms, embeddings, losses, attention, optimizers):
+        for trick in tricks():
+            check(trick)
+            pairs = [(seconds(trick.plain), seconds(trick.ours)) for _ in range(repeats)]
+            plain, ours = (1e3 * statistics.median(side) for side in zip(*pairs, strict=True))
+            ratio = statistics.median(a / b for a, b in pairs)
+            print(f"| {trick.name} | {plain:.2f} ms | {ours:.2f} ms | {ratio:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
