@@ -198,7 +198,7 @@ def of_arguments(
     n, H = dz.shape[-1], y.shape[-1]
     before = np.concatenate([h0[..., None, :], y[..., :-1, :]], axis=-2)  # h_(t-1)
     rows = dz.reshape(-1, n)
-    dx = (rows @ weight_ih).reshape(x.shape)
-    dweight_ih = rows.T @ x.reshape(-1, x.shape[-1])
-    dweight_hh = rows.T @ before.reshape(-1, H)
+    dx = (rows @ weight_ih).reshape(x.shape)  # (1')
+    dweight_ih = rows.T @ x.reshape(-1, x.shape[-1])  # (1')
+    dweight_hh = rows.T @ before.reshape(-1, H)  # (1')
     return dx, dweight_ih, dweight_hh, np.sum(rows, axis=0)
