@@ -32,7 +32,8 @@ class Example:
         What is special about it; empty for the plain one.
     target : Layer or (forward, backward)
     inputs : tuple
-        Positional arguments of its forward. Float arrays are standard normal, ids in range.
+        Positional arguments of its forward. Float arrays are standard normal where that suits,
+        ids in range.
     options : dict
         Keyword arguments of its forward.
     seed : int or None
@@ -112,6 +113,7 @@ def _operations(draw: _Draw) -> Iterator[Example]:
     linear = F.linear, F.linear_backward
     yield Example("linear", "", linear, (draw(2, 3, 4), draw(5, 4), draw(5)))
     yield Example("linear", "no bias, one vector", linear, (draw(4), draw(5, 4)))
+    yield from _convolutions(draw)
 
     rectangle = draw(2, 3, 4)
     for name in ("relu", "quick_gelu", "silu", "sigmoid", "tanh"):
@@ -131,6 +133,8 @@ def _operations(draw: _Draw) -> Iterator[Example]:
     yield Example("layer_norm", "no bias, one vector", layer_norm, (draw(5), draw(5)))
     rms_norm = F.rms_norm, F.rms_norm_backward
     yield Example("rms_norm", "", rms_norm, (draw(2, 3, 5), draw(5)))
+    l2_normalize = F.l2_normalize, F.l2_normalize_backward
+    yield Example("l2_normalize", "", l2_normalize, (draw(2, 3, 5),))
 
     embedding = F.embedding, F.embedding_backward
     yield Example("embedding", "", embedding, (draw.ids(4, 2, 5), draw(6, 3)))
@@ -150,6 +154,7 @@ def _operations(draw: _Draw) -> Iterator[Example]:
 
     yield from _attentions(draw)
     yield from _linear_attentions(draw)
+    yield from _recurrences(draw)
 
     cross_entropy = F.cross_entropy, F.cross_entropy_backward
     yield Example("cross_entropy", "", cross_entropy, (draw(2, 3, 5), draw.ids(5, 2, 3)))
@@ -157,6 +162,47 @@ def _operations(draw: _Draw) -> Iterator[Example]:
     smoothed = _with(F.cross_entropy, label_smoothing=0.2), F.cross_entropy_backward
     yield Example("cross_entropy", "smoothed, some ignored", smoothed, (draw(5, 6), targets))
     yield from _linear_cross_entropies(draw)
+    contrastive: Pair = F.contrastive_loss, F.contrastive_loss_backward
+    yield Example("contrastive_loss", "", contrastive, (draw(4, 3), draw(4, 3), draw()))
+    yield from _ctc_losses(draw)
+
+
+def _convolutions(draw: _Draw) -> Iterator[Example]:
+    back = F.conv1d_backward
+    yield Example("conv1d", "", (F.conv1d, back), (draw(2, 6, 3), draw(4, 3, 3), draw(4)))
+    strided = _with(F.conv1d, stride=2, padding=1), back
+    yield Example("conv1d", "stride, padding", strided, (draw(2, 6, 3), draw(4, 3, 3), draw(4)))
+    # The windows leave gaps, the left padding is wider than one, and the last position is unused.
+    gaps = _with(F.conv1d, stride=3, padding=(4, 0)), back
+    yield Example("conv1d", "no bias, one sequence", gaps, (draw(6, 3), draw(4, 3, 2)))
+
+
+def _recurrences(draw: _Draw) -> Iterator[Example]:
+    rnn: Pair = F.rnn, F.rnn_backward
+    # Halved, so that few states saturate: of 1 - h^2 float32 then has few digits.
+    weights = draw(3, 4) / 2, draw(3, 3) / 2, draw(3) / 2, draw(3) / 2
+    yield Example("rnn", "", rnn, (draw(2, 3, 4), draw(2, 3), *weights))
+    yield Example("rnn", "no biases, one sequence", rnn, (draw(5, 4), draw(3), *weights[:2]))
+    lstm: Pair = F.lstm, F.lstm_backward
+    weights = draw(12, 4) / 2, draw(12, 3) / 2, draw(12) / 2, draw(12) / 2
+    yield Example("lstm", "", lstm, (draw(2, 3, 4), draw(2, 3), draw(2, 3), *weights))
+    alone = draw(5, 4), draw(3), draw(3), *weights[:2]
+    yield Example("lstm", "no biases, one sequence", lstm, alone)
+
+
+def _ctc_losses(draw: _Draw) -> Iterator[Example]:
+    op, back = F.ctc_loss, F.ctc_loss_backward
+    log_probs = F.log_softmax(draw(2, 4, 3))[0]
+    lengths = np.array([4, 4]), np.array([2, 2])
+    yield Example("ctc_loss", "", (op, back), (log_probs, np.array([[1, 2], [2, 1]]), *lengths))
+    # A repeat, one class and none, in inputs of different lengths; what is beyond is no class.
+    targets = np.array([[2, 0, 0], [0, -1, -1], [9, 9, 9]])
+    lengths = np.array([6, 3, 4]), np.array([3, 1, 0])
+    scores = F.log_softmax(draw(3, 6, 4))[0]
+    padded = _with(op, blank=1), back
+    yield Example(
+        "ctc_loss", "padded, a repeat, another blank", padded, (scores, targets, *lengths)
+    )
 
 
 def _linear_cross_entropies(draw: _Draw) -> Iterator[Example]:
@@ -214,6 +260,10 @@ def _layers(draw: _Draw) -> Iterator[Example]:
     new: dict[str, Any] = {"rng": draw.weights, "dtype": draw.dtype}
     yield Example("Linear", "", layers.Linear(4, 5, **new), (draw(2, 3, 4),))
     yield Example("Linear", "no bias", layers.Linear(4, 5, bias=False, **new), (draw(4),))
+    convolution = layers.Conv1d(3, 4, 3, stride=2, padding=1, **new)
+    yield Example("Conv1d", "", convolution, (draw(2, 6, 3),))
+    to_the_left = layers.Conv1d(3, 4, 3, padding="causal", bias=False, **new)
+    yield Example("Conv1d", "causal, no bias", to_the_left, (draw(2, 5, 3),))
     yield Example("Embedding", "", layers.Embedding(6, 3, **new), (draw.ids(4, 2, 5),))
     yield Example("LayerNorm", "", layers.LayerNorm(5, **new), (draw(2, 3, 5),))
     no_bias = layers.LayerNorm(5, bias=False, **new)
@@ -252,6 +302,13 @@ def _layers(draw: _Draw) -> Iterator[Example]:
     yield Example(subject, "grouped, rotary, masked", grouped, (draw(2, 3, 8),), options)
 
     yield from _linear_attention_layers(draw, new)
+    yield Example("RNN", "", layers.RNN(4, 3, **new), (draw(2, 3, 4),))
+    simple = layers.RNN(4, 3, bias=False, **new)
+    yield Example("RNN", "no bias, state given", simple, (draw(2, 3, 4), draw(2, 3)))
+    yield Example("LSTM", "", layers.LSTM(4, 3, **new), (draw(2, 3, 4),))
+    cells = layers.LSTM(4, 3, bias=False, **new)
+    states = draw(2, 3), draw(2, 3)
+    yield Example("LSTM", "no bias, states given", cells, (draw(2, 3, 4), *states))
 
     for position in ("pre", "post"):
         block = layers.EncoderLayer(8, 2, 12, norm_position=position, dropout=0.2, **new)

@@ -17,7 +17,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 Axes: TypeAlias = Sequence[int]
 
 _SINGLE = np.dtype(np.float32)
-_OPTIONAL = frozenset({"bias", "memory"})
+_OPTIONAL = frozenset({"bias", "bias_ih", "bias_hh", "memory"})
 _DOUBLE = (np.dtype(np.float64), np.dtype(np.complex128))
 
 
@@ -37,7 +37,7 @@ def check_floats(op: str, **arrays: Array | None) -> None:
     op : str
         Who is asking, to open the message with.
     **arrays : ndarray or None
-        Arguments by name. `bias` and `memory` may be None, which means not given.
+        Arguments by name. Biases and `memory` may be None, which means not given.
 
     Raises
     ------

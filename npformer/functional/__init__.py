@@ -6,18 +6,24 @@ signature: a bare array where there is one, else a tuple, with None for what was
 """
 
 from .attention import attention, attention_backward, attention_weights
+from .contrastive_loss import contrastive_loss, contrastive_loss_backward
+from .conv1d import conv1d, conv1d_backward
 from .cross_entropy import cross_entropy, cross_entropy_backward
+from .ctc_loss import ctc_loss, ctc_loss_backward
 from .dropout import dropout, dropout_backward
 from .embedding import embedding, embedding_backward
 from .gelu import gelu, gelu_backward
+from .l2_normalize import l2_normalize, l2_normalize_backward
 from .layer_norm import layer_norm, layer_norm_backward
 from .linear import linear, linear_backward
 from .linear_attention import linear_attention, linear_attention_backward
 from .linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_backward
 from .log_softmax import log_softmax, log_softmax_backward
+from .lstm import lstm, lstm_backward
 from .quick_gelu import quick_gelu, quick_gelu_backward
 from .relu import relu, relu_backward
 from .rms_norm import rms_norm, rms_norm_backward
+from .rnn import rnn, rnn_backward
 from .rotary import rotary, rotary_backward
 from .sigmoid import sigmoid, sigmoid_backward
 from .silu import silu, silu_backward
@@ -29,6 +35,8 @@ from .tanh import tanh, tanh_backward
 __all__ = [
     "linear",
     "linear_backward",
+    "conv1d",
+    "conv1d_backward",
     "softmax",
     "softmax_backward",
     "log_softmax",
@@ -37,6 +45,8 @@ __all__ = [
     "layer_norm_backward",
     "rms_norm",
     "rms_norm_backward",
+    "l2_normalize",
+    "l2_normalize_backward",
     "relu",
     "relu_backward",
     "gelu",
@@ -64,8 +74,16 @@ __all__ = [
     "attention_weights",
     "linear_attention",
     "linear_attention_backward",
+    "rnn",
+    "rnn_backward",
+    "lstm",
+    "lstm_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "linear_cross_entropy",
     "linear_cross_entropy_backward",
+    "contrastive_loss",
+    "contrastive_loss_backward",
+    "ctc_loss",
+    "ctc_loss_backward",
 ]

@@ -91,6 +91,58 @@ case("Dropout: no mask", "", method(_no_mask), "mask")
 case("Dropout: no scale", "", method(lambda layer, dy, s: dy * s.keep), "factor")
 case("Dropout: dy handed on", "no generator", method(lambda *a: a[1], ours=True), "aliased")
 
+# --- convolution, RNN and LSTM
+
+
+def _not_padded(layer, dy, saved):
+    """As if the zeros stood on the right."""
+    return right(layer, dy, saved._replace(padding=saved.padding[::-1]))
+
+
+def _state_handed_on(layer, dy, saved):
+    """A gradient of a state that was not given."""
+    dx, dh0 = right(layer, dy, (saved[0], True))
+    layer.bias_hh.add_grad(np.sum(dh0, axis=0))
+    return dx, None
+
+
+def _states_exchanged(layer, dy, saved):
+    dx, dh0, dc0 = right(layer, dy, saved)
+    return dx, dc0, dh0
+
+
+def _cells_forgotten(layer, dy, saved):
+    return *right(layer, dy, saved)[:2], None
+
+
+case("Conv1d: gradient overwritten", "", method(_overwrites), "not accumulated")
+case("Conv1d: padding on the other side", "causal, no bias", method(_not_padded), *ANYTHING)
+case(
+    "Conv1d: kernel reversed",
+    "",
+    parameter("weight", lambda g: g[..., ::-1]),
+    "permuted",
+)
+case("Conv1d: bias a mean over the positions", "", parameter("bias", lambda g: g / 3), "factor")
+case("RNN: a state's gradient in a bias", "", method(_state_handed_on), *ANYTHING)
+case("RNN: transposed", "", parameter("weight_hh", lambda g: g.T.copy()), "transposed")
+case(
+    "RNN: the state's gradient forgotten",
+    "no bias, state given",
+    method(lambda *a: (right(*a)[0], None)),
+    "missing",
+)
+case("LSTM: states exchanged", "no bias, states given", method(_states_exchanged), "exchanged")
+case("LSTM: cells forgotten", "no bias, states given", method(_cells_forgotten), "missing")
+case(
+    "LSTM: gates in another order",
+    "",
+    parameter("weight_ih", lambda g: np.roll(g, 3, axis=0)),
+    "permuted",
+    *ANYTHING,
+)
+case("LSTM: bias a mean over the steps", "", parameter("bias_ih", lambda g: g / 3), "factor")
+
 # --- positions
 
 

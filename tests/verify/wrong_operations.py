@@ -692,6 +692,284 @@ linear_cross_entropy(
     "smoothing forgotten", IGNORED, _smoothing_forgotten, "missing term", "unrelated"
 )
 
+# --- conv1d: dx, dweight, dbias
+
+
+def conv1d(name, which, f, *families):
+    example = of_catalogue(f"conv1d [{which}]" if which else "conv1d")
+    case(f"conv1d: {name}", example, given_right(f), *families)
+
+
+def _overwritten_where_windows_overlap(right, dy, s):
+    """What a window hands back takes the place of what others did."""
+    dx, *others = right(dy, s)
+    dx = np.zeros_like(dx)
+    for j in range(s.weight.shape[2]):
+        dx[..., j : j + dy.shape[-2], :] = dy @ s.weight[..., j]
+    return dx, *others
+
+
+def _kernel_reversed(right, dy, s):
+    turned = s._replace(weight=s.weight[..., ::-1])
+    return right(dy, turned)[0], *right(dy, s)[1:]
+
+
+def _padding_on_the_other_side(right, dy, s):
+    return right(dy, s._replace(padding=s.padding[::-1]))
+
+
+conv1d("windows overwrite", "", _overwritten_where_windows_overlap, "one slice")
+conv1d("kernel reversed in dx", "", _kernel_reversed, "missing term", "unrelated")
+conv1d(
+    "dweight reversed",
+    "",
+    lambda right, dy, s: (right(dy, s)[0], right(dy, s)[1][..., ::-1].copy(), right(dy, s)[2]),
+    "permuted",
+)
+conv1d(
+    "padding on the other side",
+    "no bias, one sequence",
+    _padding_on_the_other_side,
+    "missing term",
+    "unrelated",
+)
+conv1d(
+    "dx not cut out of the padding",
+    "stride, padding",
+    lambda right, dy, s: (np.roll(right(dy, s)[0], 1, axis=-2), *right(dy, s)[1:]),
+    "permuted",
+)
+conv1d(
+    "dbias a mean over the positions",
+    "stride, padding",
+    lambda right, dy, s: (*right(dy, s)[:2], right(dy, s)[2] / dy.shape[-2]),
+    "factor",
+)
+conv1d(
+    "dweight a mean over the batch",
+    "",
+    lambda right, dy, s: (right(dy, s)[0], right(dy, s)[1] / 2, right(dy, s)[2]),
+    "factor",
+)
+
+# --- l2_normalize
+
+
+def l2_normalize(name, f, *families):
+    case(f"l2_normalize: {name}", of_catalogue("l2_normalize"), given_right(f), *families)
+
+
+def _along_y(dy, s):
+    return np.sum(dy * s.y, axis=-1, keepdims=True)
+
+
+l2_normalize("length taken for a constant", lambda right, dy, s: dy * s.r, "missing term")
+l2_normalize(
+    "mean for the sum in the projection",
+    lambda right, dy, s: s.r * (dy - s.y * _along_y(dy, s) / 5),
+    "missing term",
+)
+l2_normalize(
+    "not divided by the length",
+    lambda right, dy, s: dy - s.y * _along_y(dy, s),
+    "missing factor",
+)
+l2_normalize("square of the length", lambda right, dy, s: right(dy, s) * s.r, "missing factor")
+
+# --- contrastive_loss: dimage, dtext, dlog_scale
+
+
+def contrastive_loss(name, f, *families):
+    case(f"contrastive_loss: {name}", of_catalogue("contrastive_loss"), given_right(f), *families)
+
+
+def _rows_alone(right, dy, s):
+    """The cross-entropy of the images, twice, in place of both."""
+    logits = s.a * s.image @ s.text.T
+    p = F.softmax(logits)[0] - np.eye(len(logits))
+    return right(dy, s._replace(g=2 * p))
+
+
+def _of_scale(f):
+    return lambda right, dy, s: (*right(dy, s)[:2], f(right(dy, s)[2], s))
+
+
+contrastive_loss("rows alone", _rows_alone, "missing term", "unrelated")
+contrastive_loss(
+    "texts as if they were images",
+    lambda right, dy, s: (right(dy, s)[0], right(dy, s._replace(g=s.g.T))[1], right(dy, s)[2]),
+    "missing term",
+    "unrelated",
+)
+contrastive_loss(
+    "dimage and dtext exchanged",
+    lambda right, dy, s: tuple(right(dy, s)[i] for i in (1, 0, 2)),
+    "exchanged",
+)
+contrastive_loss(
+    "the right answers forgotten",
+    lambda right, dy, s: right(dy, s._replace(g=s.g + 2 * np.eye(len(s.g)))),
+    "missing term",
+    "unrelated",
+)
+contrastive_loss(
+    "a sum for the mean of two", lambda r, dy, s: tuple(2 * g for g in r(dy, s)), "factor"
+)
+contrastive_loss("no mean over N", lambda r, dy, s: tuple(4 * g for g in r(dy, s)), "factor")
+contrastive_loss("dy ignored", lambda r, dy, s: r(1.0, s), "missing factor", "not linear", "factor")
+contrastive_loss(
+    "scale forgotten",
+    lambda right, dy, s: tuple(g / s.a for g in right(dy, s)),
+    "factor",
+    "missing factor",
+)
+contrastive_loss(
+    "the scale for its logarithm", _of_scale(lambda g, s: g / s.a), "factor", "missing factor"
+)
+
+# --- ctc_loss
+
+
+def ctc_loss(name, which, f, *families):
+    example = of_catalogue(f"ctc_loss [{which}]" if which else "ctc_loss")
+    case(f"ctc_loss: {name}", example, given_right(f), *families)
+
+
+PADDED = "padded, a repeat, another blank"
+
+
+def _of_logits(right, dy, s, inputs):
+    """What PyTorch returns: the gradient of the logits, in place of that of log_softmax."""
+    dx = right(dy, s)
+    return dx - np.exp(inputs[0]) * np.sum(dx, axis=-1, keepdims=True)
+
+
+def _beyond_the_input(right, dy, s):
+    """The last step's gradient again at the steps that are no input."""
+    dx = right(dy, s)
+    at = np.minimum(np.arange(dx.shape[1]), s.input_lengths[:, None] - 1)
+    return np.take_along_axis(dx, at[..., None], axis=1)
+
+
+def _beta_alone(right, dy, s):
+    """As if all states could be reached alike, and the ways on from them decided."""
+    return right(dy, s._replace(alpha=np.zeros_like(s.alpha)))
+
+
+case(
+    "ctc_loss: of the logits",
+    of_catalogue("ctc_loss"),
+    keeping_inputs(_of_logits),
+    "missing term",
+    "unrelated",
+)
+ctc_loss("ways to a state forgotten", "", _beta_alone, "missing term", "unrelated")
+ctc_loss("beyond the input", PADDED, _beyond_the_input, "one slice", "mask", "not zero")
+ctc_loss(
+    "steps that pass over a blank forgotten",
+    "",
+    lambda right, dy, s: right(dy, s._replace(skips=np.zeros_like(s.skips))),
+    "missing term",
+    "unrelated",
+    "one slice",
+)
+ctc_loss(
+    "lengths of targets forgotten",
+    "",
+    lambda right, dy, s: 2 * right(dy, s),
+    "factor",
+)
+ctc_loss(
+    "one length for all targets",
+    PADDED,
+    lambda right, dy, s: right(dy, s) * np.maximum(s.target_lengths, 1)[:, None, None],
+    "one slice",
+    "missing factor",
+)
+ctc_loss("a sum over the batch", PADDED, lambda right, dy, s: 3 * right(dy, s), "factor")
+ctc_loss("sign", "", lambda right, dy, s: -right(dy, s), "sign")
+ctc_loss("reversed in time", "", lambda right, dy, s: right(dy, s)[:, ::-1].copy(), "permuted")
+ctc_loss("dy ignored", PADDED, lambda right, dy, s: right(1.0, s), "missing factor", "not linear")
+
+# --- rnn and lstm
+
+
+def recurrent(name, f, *families):
+    case(name, of_catalogue(name.partition(":")[0]), given_right(f), *families)
+
+
+def _step_by_step(right, dy, s):
+    """As if no state went into the step after it: each dy alone, and nothing handed back."""
+    totals = None
+    for t in range(dy.shape[-2]):
+        alone = np.zeros_like(dy)
+        alone[..., t, :] = dy[..., t, :]
+        gradients = [g.copy() for g in right(alone, s)]
+        gradients[0][..., :t, :] = 0
+        totals = (
+            gradients if totals is None else [a + b for a, b in zip(totals, gradients, strict=True)]
+        )
+    return tuple(totals)
+
+
+for op, rest in (("rnn", 1), ("lstm", 2)):
+    recurrent(f"{op}: each step alone", _step_by_step, "missing term", "unrelated", "one slice")
+    recurrent(
+        f"{op}: the first state forgotten in dR",
+        lambda right, dy, s, rest=rest: tuple(
+            right(dy, s._replace(h0=np.zeros_like(s.h0)))[i] if i == rest + 2 else g
+            for i, g in enumerate(right(dy, s))
+        ),
+        "missing term",
+        "unrelated",
+    )
+    recurrent(
+        f"{op}: reversed in time",
+        lambda right, dy, s: (right(dy, s)[0][..., ::-1, :].copy(), *right(dy, s)[1:]),
+        "permuted",
+    )
+    recurrent(
+        f"{op}: one bias alone has a gradient",
+        lambda right, dy, s: (*right(dy, s)[:-1], np.zeros_like(right(dy, s)[-1])),
+        "zero",
+    )
+    recurrent(
+        f"{op}: biases a mean over the batch",
+        lambda right, dy, s: (*right(dy, s)[:-2], *(g / 2 for g in right(dy, s)[-2:])),
+        "factor",
+    )
+
+
+def _gates_in_another_order(right, dy, s):
+    """i, f, o, g: two blocks of rows in each other's place."""
+    order = np.r_[0:6, 9:12, 6:9]
+    return *right(dy, s)[:3], *(g[order] for g in right(dy, s)[3:])
+
+
+def _with_gate(which, value):
+    def wrong(right, dy, s):
+        gates = s.gates.copy()
+        gates[..., 3 * which : 3 * which + 3] = value
+        return right(dy, s._replace(gates=gates))
+
+    return wrong
+
+
+recurrent("lstm: gates in another order", _gates_in_another_order, "one slice")
+recurrent("lstm: cells as if always kept", _with_gate(1, 1.0), "unrelated", "missing term")
+recurrent("lstm: cells as if never kept", _with_gate(1, 0.0), "unrelated", "missing term", "zero")
+recurrent(
+    "lstm: dh0 and dc0 exchanged",
+    lambda right, dy, s: tuple(right(dy, s)[i] for i in (0, 2, 1, 3, 4, 5, 6)),
+    "exchanged",
+)
+recurrent(
+    "rnn: slope forgotten",
+    lambda right, dy, s: right(dy, s._replace(y=np.zeros_like(s.y))),
+    "unrelated",
+    "missing term",
+)
+
 # --- functions made for the purpose
 
 
