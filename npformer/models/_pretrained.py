@@ -153,7 +153,8 @@ def _groups(names: NameMap, config: Any) -> dict[tuple[str, ...], list[Row]]:
     """Return the rows by what of ours they hold: more than one, where theirs has it twice."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in names.rows(config):
-        groups.setdefault(row.ours, []).append(row)
+        if row.ours:
+            groups.setdefault(row.ours, []).append(row)
     return groups
 
 
@@ -175,8 +176,8 @@ def _match(
     missing, misshaped = [], []
     found: dict[Row, list[str]] = {}
     expected: set[str] = set()
+    expected.update(names.plain(row.theirs) for row in names.rows(config))
     for group in _groups(names, config).values():
-        expected.update(names.plain(row.theirs) for row in group)
         there = [row for row in group if names.plain(row.theirs) in stored]
         if not there:
             row = group[0]

@@ -86,10 +86,10 @@ def _rows(config: Any) -> Iterator[Row]:
     if config.head:
         yield from linear(f"{_HEAD}.transform.dense", "head.dense", bias=True)
         yield from linear(f"{_HEAD}.transform.LayerNorm", "head.norm", bias=True)
-        yield row(f"{_HEAD}.bias", "head.decoder.bias")
+        tied = config.tie_embeddings  # weight and bias alike: untied, one of the two is not used
+        yield row(f"{_HEAD}.bias", *(["head.decoder.bias"] if tied else []))
         yield row(f"{_HEAD}.decoder.bias", "head.decoder.bias")
-        table = "inputs.token" if config.tie_embeddings else "head.decoder"
-        yield row(f"{_HEAD}.decoder.weight", f"{table}.weight")
+        yield row(f"{_HEAD}.decoder.weight", f"{'inputs.token' if tied else 'head.decoder'}.weight")
 
 
 BERT = NameMap(

@@ -57,7 +57,7 @@ class Row(NamedTuple):
     """One tensor of theirs, and what of ours it holds."""
 
     theirs: str
-    ours: tuple[str, ...]  # names of parameters
+    ours: tuple[str, ...]  # names of parameters; none, if it may be there and is of no use
     layout: Layout = SAME
 
 

@@ -68,7 +68,10 @@ class Options:
 
     def optional(self, name: str, kind: type[T]) -> T | None:
         """Return an option, or None if it is missing or null."""
-        return None if self._left.get(name) is None else self.take(name, kind)
+        if self._left.get(name) is None:
+            self.ignore(name)
+            return None
+        return self.take(name, kind)
 
     def choice(self, name: str, choices: Mapping[str, str], default: str) -> str:
         """Return what a word of theirs means here.
