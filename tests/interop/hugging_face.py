@@ -25,7 +25,8 @@ LLAMA = {
     "intermediate_size": 20,
 }
 BERT = LLAMA | {"layer_norm_eps": 1e-12}
-NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}
+# Of a padding token, transformers withholds the gradient of its row; all others have theirs.
+NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 # Of each model_type: transformers' class, and options of its configuration.
 CASES = {

@@ -1,4 +1,7 @@
-"""BERT: the same in parts, each called a layer's output or its intermediate."""
+"""BERT: the same in parts, each called a layer's output or its intermediate.
+
+The row of the padding token learns like any other here; transformers withholds its gradient.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
