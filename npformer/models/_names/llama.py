@@ -10,8 +10,7 @@ from .options import Options
 def _read(options: Options, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     d_model = options.take("hidden_size", int)
     num_heads = options.take("num_attention_heads", int)
-    if num_heads > 0:  # the configuration says what is wrong with another
-        options.only("head_dim", d_model // num_heads, None)
+    options.only("head_dim", d_model // max(num_heads, 1), None)
     options.only("hidden_act", "silu", "swish")
     options.only("pretraining_tp", 1)
     bias = options.take("attention_bias", bool, False)

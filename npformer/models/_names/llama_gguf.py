@@ -16,8 +16,7 @@ def _read(options: Options, shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
     d_model, num_heads = take("embedding_length", int), take("attention.head_count", int)
     for key in ("rope.dimension_count", "attention.key_length", "attention.value_length"):
-        if num_heads > 0:
-            options.only(f"llama.{key}", d_model // num_heads)
+        options.only(f"llama.{key}", d_model // max(num_heads, 1))
     options.only("llama.rope.scaling.type", "none")
     for key in list(options.given):
         if key.startswith(("general.", "tokenizer.", "GGUF.", "quantize.")):

@@ -44,8 +44,6 @@ class Options:
         self.given = dict(given)
         self.chosen = frozenset(chosen)
         self._left = {name: value for name, value in given.items() if name not in _HARMLESS}
-        for name, value in _NEUTRAL.items():
-            self.only(name, value)
 
     def take(self, name: str, kind: type[T], default: T = _REQUIRED) -> T:
         """Return an option of type `kind`; an int is a float, too, and null stands for nothing.
@@ -128,8 +126,10 @@ class Options:
         Raises
         ------
         ValueError
-            If an option is left.
+            If an option is left that is not known to change nothing.
         """
+        for name, value in _NEUTRAL.items():
+            self.only(name, value)
         if self._left:
             raise ValueError(
                 f"it has options that are not known here, and may change what the model computes: "
