@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import (
         biases,
         core,
+        formats,
         functional,
         generation,
         layers,
@@ -44,6 +45,7 @@ __getattr__, __dir__, __all__ = lazy(
         "biases": "",
         "functional": "",
         "layers": "",
+        "formats": "",
         "models": "",
         "training": "",
         "generation": "",

@@ -371,6 +371,12 @@ def _models(draw: _Draw) -> Iterator[Example]:
         7, 5, 4, 2, 1, 6, position="t5", relative_buckets=4, relative_distance=3, window=3
     )
     yield Example("GPT", "T5's bias, window", models.GPT(t5, **new), (ids, mask))
+    base = models.GPT(models.GPTConfig(7, 5, 4, 2, 1, d_ff=6, head=False), **new)
+    yield Example("GPT", "without a head", base, (ids, mask))
+    bert = models.BERT(models.BERTConfig(7, 5, 4, 2, 1, 6, head=False, norm_eps=1e-5), **new)
+    yield Example("BERT", "", bert, (ids,))
+    types = draw.ids(2, 2, 4)
+    yield Example("BERT", "types, mask, dropout", bert, (ids, types, mask), seed=1)
 
 
 def _with(forward: Callable[..., Any], **options: Any) -> Callable[..., Any]:

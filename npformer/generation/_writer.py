@@ -150,6 +150,11 @@ def start_writing(
             f"{owner}: model is {describe(model)}; expected a model, such as GPT or Transformer, "
             f"or a function of ids and a mask that returns logits"
         )
+    if not encodes and getattr(model, "head", model) is None:
+        raise ValueError(
+            f"{owner}: this {type(model).__name__} is a base model, without a head, so that it "
+            f"predicts no tokens; use one with a head"
+        )
     check_flag(owner, "use_cache", use_cache)
     check_size(owner, max_new_tokens=max_new_tokens)
     if context is not None:

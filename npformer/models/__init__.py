@@ -1,7 +1,8 @@
 """Models: a configuration, an assembly of layers, and a loss. No mathematics of their own."""
 
 from ._model import Model
+from .bert import BERT, BERTConfig
 from .gpt import GPT, GPTConfig
 from .transformer import Transformer, TransformerConfig
 
-__all__ = ["Model", "Transformer", "TransformerConfig", "GPT", "GPTConfig"]
+__all__ = ["Model", "Transformer", "TransformerConfig", "GPT", "GPTConfig", "BERT", "BERTConfig"]

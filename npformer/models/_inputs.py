@@ -4,10 +4,12 @@ Forward
     (1)  e = c W_ids                        c = sqrt(d_model) beside sinusoids, else 1
     (2)  e = e + position                   learned or sinusoidal; rotary, ALiBi and T5's bias act
                                             later, inside attention
-    (3)  y = dropout(e)
+    (3)  e = norm(e + T_types)              BERT's alone: a vector for each type of token
+    (4)  y = dropout(e)
 
 Backward, given dy
-    (3') de by dropout's
+    (4') de by dropout's
+    (3') de by the norm's; dT by embedding's backward of de
     (2') de passes on unchanged; learned positions take theirs
     (1') dW by embedding's backward of c de
 
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..biases import Bias, alibi
-from ..core.arrays import Array, BoolArray, check_integers, describe
+from ..core.arrays import Array, BoolArray, check_integers, describe, unbroadcast
 from ..core.layer import Layer
 from ..core.run import Run
 from ..functional.dropout import DropoutSaved
@@ -31,8 +33,10 @@ from ..layers import (
     Dropout,
     Embedding,
     KVCache,
+    LayerNorm,
     LearnedPositionalEncoding,
     RelativePositionBias,
+    RMSNorm,
     SinusoidalPositionalEncoding,
 )
 
@@ -42,6 +46,8 @@ class InputEmbeddingSaved(NamedTuple):
 
     embedding: EmbeddingSaved
     position: Any
+    token_type: EmbeddingSaved | None
+    norm: Any
     dropout: DropoutSaved
 
 
@@ -57,6 +63,10 @@ class InputEmbedding(Layer):
     position : str
         "learned" and "sinusoidal" add to the vectors; anything else does not.
     dropout : float
+    token_type : Embedding, optional
+        A table of types of tokens, such as of the first and the second sentence.
+    norm : LayerNorm or RMSNorm, optional
+        Of the sum.
     rng : numpy.random.Generator, optional
     dtype : float32 or float64, optional
     """
@@ -68,6 +78,8 @@ class InputEmbedding(Layer):
         position: str,
         dropout: float,
         *,
+        token_type: Embedding | None = None,
+        norm: LayerNorm | RMSNorm | None = None,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -80,24 +92,49 @@ class InputEmbedding(Layer):
         elif position == "sinusoidal":
             self.position = SinusoidalPositionalEncoding(d_model)
             self.scale = math.sqrt(d_model)
+        self.token_type = token_type
+        self.norm = norm
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, ids: Array, positions: Array | None = None, *, run: Run | None = None
+        self,
+        ids: Array,
+        positions: Array | None = None,
+        token_type_ids: Array | None = None,
+        *,
+        run: Run | None = None,
     ) -> tuple[Array, InputEmbeddingSaved]:
-        """Map ids (batch, length) to vectors (batch, length, d_model)."""
+        """Map ids (batch, length) to vectors (batch, length, d_model).
+
+        `token_type_ids` are of the same shape; 0 if not given.
+        """
         e, embedding_saved = self.token.forward(ids)
         if self.scale != 1.0:
             e *= self.scale  # (1)
         position_saved: Any = None
         if self.position is not None:
             e, position_saved = self.position.forward(e, positions)  # (2)
-        y, dropout_saved = self.dropout.forward(e, run=run)  # (3)
-        return y, InputEmbeddingSaved(embedding_saved, position_saved, dropout_saved)
+        type_saved: EmbeddingSaved | None = None
+        norm_saved: Any = None
+        if self.token_type is not None:
+            types = np.zeros((1, 1), np.int64) if token_type_ids is None else token_type_ids
+            t, type_saved = self.token_type.forward(types)
+            e = e + t  # (3)
+        if self.norm is not None:
+            e, norm_saved = self.norm.forward(e)  # (3)
+        y, dropout_saved = self.dropout.forward(e, run=run)  # (4)
+        return y, InputEmbeddingSaved(
+            embedding_saved, position_saved, type_saved, norm_saved, dropout_saved
+        )
 
     def backward(self, dy: Array, saved: InputEmbeddingSaved, run: Run | None = None) -> None:
-        """Add to the gradients of the table and of learned positions; ids have none."""
-        de = self.dropout.backward(dy, saved.dropout)  # (3')
+        """Add to the gradients of all that is learnt here; ids have none."""
+        de = self.dropout.backward(dy, saved.dropout)  # (4')
+        if self.norm is not None:
+            de = self.norm.backward(de, saved.norm)  # (3')
+        if self.token_type is not None and saved.token_type is not None:
+            dt = unbroadcast(de, (*saved.token_type.ids.shape, de.shape[-1]))
+            self.token_type.backward(dt, saved.token_type)  # (3')
         if self.position is not None:
             de = self.position.backward(de, saved.position)  # (2')
         if self.scale != 1.0:

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 
 from .. import functional as F
 from .. import masks
-from ..core.arrays import Array, BoolArray, check_size
+from ..core.arrays import Array, BoolArray, check_flag, check_size
 from ..core.initialize import skeleton
 from ..core.run import Run
 from ..functional.linear import LinearSaved
@@ -71,11 +71,13 @@ class GPTConfig:
     relative_distance: int = 128  # ... from here on in one group
     window: int | None = None  # tokens that each looks back at, itself included; None: all
     tie_embeddings: bool = True  # one table for input and output
+    head: bool = True  # False: a base model, which ends at (2) and gives hidden states
     checkpoint: bool = False  # run each layer again in backward: less memory, more time
 
     def __post_init__(self) -> None:
         check_config(self)
         check_size("GPTConfig", window=1 if self.window is None else self.window)
+        check_flag("GPTConfig", "head", self.head)
 
 
 class GPTSaved(NamedTuple):
@@ -83,7 +85,7 @@ class GPTSaved(NamedTuple):
 
     inputs: InputEmbeddingSaved
     stack: EncoderSaved | None
-    head: LinearSaved
+    head: LinearSaved | None
 
 
 class GPTLossSaved(NamedTuple):
@@ -111,7 +113,8 @@ class GPT(Model):
         The stack, run under a causal mask.
     relative : RelativePositionBias or None
         T5's table of relative positions, shared by all layers.
-    head : Linear
+    head : Linear or None
+        None in a base model.
 
     References
     ----------
@@ -136,13 +139,15 @@ class GPT(Model):
             )
             self.relative = relative_table(config, bidirectional=False, dtype=dtype)
             self.decoder = Encoder(config.num_layers, **stack_options(config), dtype=dtype)
-            self.head = Linear(
-                config.d_model,
-                config.vocab_size,
-                bias=False,
-                weight=embedding.weight if config.tie_embeddings else None,
-                dtype=dtype,
-            )
+            self.head: Linear | None = None
+            if config.head:
+                self.head = Linear(
+                    config.d_model,
+                    config.vocab_size,
+                    bias=False,
+                    weight=embedding.weight if config.tie_embeddings else None,
+                    dtype=dtype,
+                )
         initialize_weights(self, config.num_layers, rng)
 
     def forward(
@@ -171,7 +176,8 @@ class GPT(Model):
         Returns
         -------
         logits : (batch, length, vocab_size) ndarray
-            ``logits[:, t]`` are for the token that follows ``ids[:, t]``.
+            ``logits[:, t]`` are for the token that follows ``ids[:, t]``. Without a head, these
+            are the hidden states (batch, length, d_model) of (2).
         saved : GPTSaved or None
             None with a cache.
 
@@ -188,6 +194,8 @@ class GPT(Model):
             check_positions("GPT", positions, ids)
         if cache is None:
             h, inputs_saved, stack_saved = self._hidden(ids, mask, positions, run)
+            if self.head is None:
+                return h, GPTSaved(inputs_saved, stack_saved, None)
             logits, head_saved = self.head.forward(h)  # (3)
             return logits, GPTSaved(inputs_saved, stack_saved, head_saved)
         check_cache("GPT", cache, ids)
@@ -197,7 +205,7 @@ class GPT(Model):
             x, _ = self.inputs.forward(ids, keys[:, -length:], run=run)
             real = cache.real(length)
             h, _ = self._stack(x, real, keys[:, -length:], keys, cache, run)
-            return self.head.forward(h)[0], None
+            return h if self.head is None else self.head.forward(h)[0], None
 
     def _hidden(
         self, ids: Array, mask: BoolArray | None, positions: Array | None, run: Run | None
@@ -238,9 +246,11 @@ class GPT(Model):
         )
 
     def backward(self, dy: Array, saved: GPTSaved | None, run: Run | None = None) -> None:
-        """Add to every parameter's gradient, given dy (batch, length, vocab_size)."""
+        """Add to every parameter's gradient, given dy of the output's shape."""
         saved = undoable("GPT", saved)
-        dh = self.head.backward(dy, saved.head)  # (3')
+        dh = dy
+        if self.head is not None and saved.head is not None:
+            dh = self.head.backward(dy, saved.head)  # (3')
         self._hidden_backward(dh, saved.inputs, saved.stack)
 
     def _hidden_backward(
@@ -275,18 +285,29 @@ class GPT(Model):
         loss : scalar of the model's dtype
         saved : GPTLossSaved
         """
+        self._head()
         check_batch("GPT", "ids", ids)
         check_targets("GPT", targets, ids, "ids")
         check_mask("GPT", "mask", mask, ids)
         h, inputs_saved, stack_saved = self._hidden(ids, mask, None, run)
-        loss, head_saved = F.linear_cross_entropy(h, self.head.weight.value, targets)  # (3), (4)
+        weight = self._head().weight.value
+        loss, head_saved = F.linear_cross_entropy(h, weight, targets)  # (3), (4)
         return loss, GPTLossSaved(inputs_saved, stack_saved, head_saved)
 
     def loss_backward(self, saved: GPTLossSaved, dloss: float = 1.0) -> None:
         """Add `dloss` times the loss's gradient to every parameter's."""
         dh, dweight = F.linear_cross_entropy_backward(dloss, saved.head)  # (4'), (3')
-        self.head.weight.add_grad(dweight, fresh=True)
+        self._head().weight.add_grad(dweight, fresh=True)
         self._hidden_backward(dh, saved.inputs, saved.stack)
+
+    def _head(self) -> Linear:
+        """Return the head, or say that there is none."""
+        if self.head is None:
+            raise ValueError(
+                "GPT: this is a base model, without a head (config.head is False), so that it "
+                "predicts nothing and has no loss; build it with GPTConfig(head=True)"
+            )
+        return self.head
 
     def loss_weight(self, ids: Array, targets: Array, mask: BoolArray | None = None) -> int:
         """Return the number of targets that are counted."""

@@ -1,4 +1,4 @@
-"""GPT and Transformer as a whole: the gradient, the loss, training, sharding, state, options."""
+"""Every model as a whole: the gradient, the loss, training, sharding, state, options."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,11 +9,23 @@ from support.passes import assert_close, parameter_gradients
 
 from npformer import Run
 from npformer.layers import Dropout, FeedForward, MultiHeadAttention, RMSNorm
-from npformer.models import GPT, Transformer
+from npformer.models import BERT, GPT, Transformer
 from npformer.training import AdamW
 
-KINDS = [GPT, Transformer]
+KINDS = [GPT, Transformer, BERT]
+STACK = {GPT: "decoder", Transformer: "decoder", BERT: "encoder"}  # the last one
 every_case = pytest.mark.parametrize(("kind", "position"), CASES)
+
+
+def parts(kind, seed=0, size=3):
+    """What forward is given, the targets, and what else the loss takes, of a batch."""
+    inputs = batch(kind, seed, size)
+    count = 2 if kind is Transformer else 1
+    return inputs[:count], inputs[count], inputs[count + 1 :]
+
+
+def logits(model, *arguments):
+    return model.logits(model(*arguments)) if isinstance(model, BERT) else model(*arguments)
 
 
 def loss_and_gradients(model, inputs, dloss=1.0, run=None):
@@ -66,7 +78,7 @@ def test_the_loss_at_the_start_is_that_of_a_guess(kind, position, d_model):
     """
     model = build(kind, position, vocab_size=50, d_model=d_model)
     rng, variance = np.random.default_rng(1), 0.0004 * d_model
-    inputs = rng.integers(0, 50, (3, 100, 8))[: 2 if kind is GPT else 3]
+    inputs = rng.integers(0, 50, (3, 100, 8))[: 3 if kind is Transformer else 2]
     loss, _ = model.loss(*inputs)
     assert abs(loss - np.log(50) - variance / 2) < 5 * np.sqrt(variance / 800) + variance / 4
 
@@ -75,11 +87,11 @@ def test_the_loss_at_the_start_is_that_of_a_guess(kind, position, d_model):
 def test_a_small_batch_is_learnt_by_heart(kind, position):
     """Each row has an answer of its own at each place, so that nothing but memory can give it."""
     model = build(kind, position, np.float32, d_model=32, d_ff=64, max_len=16)
-    *inputs, targets, _ = batch(kind, size=4)
+    inputs, targets, _ = parts(kind, size=4)
     if kind is GPT:
         inputs[0][:, 0] = range(4)  # a causal model tells rows apart by their first token
     optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
-    for _ in range(200):
+    for _ in range(500 if kind is BERT else 200):  # distances alone tell both sides apart late
         loss, _ = loss_and_gradients(model, (*inputs, targets))
         optimizer.step()
     wanted = np.zeros(VOCAB)
@@ -87,7 +99,7 @@ def test_a_small_batch_is_learnt_by_heart(kind, position):
     wanted += (1 - wanted[0]) / VOCAB
     entropy = -np.sum(wanted * np.log(np.where(wanted, wanted, 1)))  # nothing can be below it
     assert loss < entropy + 0.02
-    answers = np.argmax(model(*inputs), axis=-1)
+    answers = np.argmax(logits(model, *inputs), axis=-1)
     counted = targets != -100
     np.testing.assert_array_equal(answers[counted], targets[counted])
 
@@ -97,7 +109,7 @@ def test_the_loss_of_a_batch_is_the_weighted_mean_of_its_shards(kind, position):
     """Whose counted targets are not equal in number; and so is its gradient."""
     model, inputs = trained(kind, position), batch(kind, size=5)
     weight = model.loss_weight(*inputs)
-    assert weight == np.count_nonzero(inputs[-2] != -100)
+    assert weight == np.count_nonzero(parts(kind, size=5)[1] != -100)
     loss, gradients = loss_and_gradients(model, inputs)
     losses, sums, weights = 0.0, dict.fromkeys(gradients, 0.0), []
     for shard in (slice(0, 1), slice(1, 5)):
@@ -126,8 +138,8 @@ def test_replicas_in_threads_share_values_and_split_the_gradient(kind):
         return loss_and_gradients(replicas[i], part, dloss=share)[1]
 
     with ThreadPoolExecutor(4) as pool:
-        parts = list(pool.map(work, range(4)))
-    assert_close({name: sum(part[name] for part in parts) for name in want}, want)
+        shares = list(pool.map(work, range(4)))
+    assert_close({name: sum(share[name] for share in shares) for name in want}, want)
     assert not any(p.grad.any() for p in model.parameters())
     for p in model.parameters():
         p.value *= 1.5
@@ -136,12 +148,11 @@ def test_replicas_in_threads_share_values_and_split_the_gradient(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_without_answers_has_no_loss_and_no_gradient(kind):
-    *inputs, targets, mask = batch(kind)
-    loss, gradients = loss_and_gradients(
-        model := trained(kind), (*inputs, np.full_like(targets, -100), mask)
-    )
+    inputs, targets, more = parts(kind)
+    nothing = np.full_like(targets, -100)
+    loss, gradients = loss_and_gradients(model := trained(kind), (*inputs, nothing, *more))
     assert loss == 0
-    assert model.loss_weight(*inputs, np.full_like(targets, -100)) == 0
+    assert model.loss_weight(*inputs, nothing) == 0
     assert not any(g.any() for g in gradients.values())
 
 
@@ -160,16 +171,17 @@ def test_the_loss_is_a_scalar_of_the_model_s_dtype_and_any_number_may_scale_it(k
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tied_table_receives_the_sum_of_what_the_untied_ones_do(kind):
     tied, untied = trained(kind), build(kind, tie_embeddings=False)
-    assert not any("head" in name for name in tied.state_dict())
+    own = "head.decoder.weight" if kind is BERT else "head.weight"
+    assert own not in tied.state_dict()
     table = next(name for name in tied.state_dict() if name.endswith("token.weight"))
-    untied.load_state_dict(tied.state_dict() | {"head.weight": tied.state_dict()[table]})
+    untied.load_state_dict(tied.state_dict() | {own: tied.state_dict()[table]})
     inputs = batch(kind)
     loss, gradients = loss_and_gradients(tied, inputs)
-    loss_untied, parts = loss_and_gradients(untied, inputs)
-    head = parts.pop("head.weight")
+    loss_untied, apart = loss_and_gradients(untied, inputs)
+    head = apart.pop(own)
     assert loss == loss_untied
     assert head.any()
-    assert_close(gradients, parts | {table: parts[table] + head})
+    assert_close(gradients, apart | {table: apart[table] + head})
 
 
 @every_case
@@ -186,10 +198,9 @@ def test_a_state_of_another_model_is_refused_and_changes_nothing(kind):
     before = model.state_dict()
     with pytest.raises(ValueError, match=rf"does not fit {kind.__name__} \(nothing was") as caught:
         model.load_state_dict(other.state_dict())
-    assert "missing: decoder.layers.1.feed_forward.up.weight (12, 8)" in str(caught.value)
-    assert "decoder.layers.0.feed_forward.up.weight is (10, 8), expected (12, 8)" in str(
-        caught.value
-    )
+    first, second = (f"{STACK[kind]}.layers.{i}.feed_forward.up.weight" for i in range(2))
+    assert f"missing: {second} (12, 8)" in str(caught.value)
+    assert f"{first} is (10, 8), expected (12, 8)" in str(caught.value)
     assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
@@ -224,7 +235,7 @@ def test_every_option_reaches_every_layer(kind):
 def test_pre_norm_ends_with_a_norm_and_post_norm_does_not(kind, norm):
     for where in ("pre", "post"):
         names = build(kind, norm=norm, norm_position=where).state_dict()
-        assert ("decoder.norm.weight" in names) == (where == "pre")
+        assert (f"{STACK[kind]}.norm.weight" in names) == (where == "pre")
         if kind is Transformer:
             assert ("encoder.norm.weight" in names) == (where == "pre")
 
@@ -251,12 +262,11 @@ def test_the_same_seed_makes_the_same_model_and_no_seed_another(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_attention_is_recorded_layer_by_layer_without_a_change(kind):
-    model, inputs = trained(kind, "rotary"), batch(kind)
-    arguments = inputs[:1] if kind is GPT else inputs[:2]
+    model, arguments = trained(kind, "rotary"), parts(kind)[0]
     run = Run(record=["attention"])
     np.testing.assert_array_equal(model(*arguments, run=run), model(*arguments))
     named = run.named(model, "attention")
-    names = ["decoder.layers.0.self_attention", "decoder.layers.1.self_attention"]
+    names = [f"{STACK[kind]}.layers.{i}.self_attention" for i in range(2)]
     if kind is Transformer:
         names = [f"encoder.layers.{i}.self_attention" for i in range(2)]
         for i in range(2):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npformer.models import GPT, GPTConfig, Transformer, TransformerConfig
+from npformer.models import BERT, GPT, Transformer
 from support.passes import moved
 
 VOCAB, LENGTH = 7, 5
@@ -43,14 +43,13 @@ OPTIONS = {
         "tie_embeddings": False,
     },
 }
-CASES = [(kind, position) for kind in (GPT, Transformer) for position in OPTIONS]
+CASES = [(kind, position) for kind in (GPT, Transformer, BERT) for position in OPTIONS]
 
 
 def build(kind, position="learned", dtype=np.float64, seed=0, **options):
     """A model at its initial values."""
-    config = {GPT: GPTConfig, Transformer: TransformerConfig}[kind]
     options = SIZES | {"dropout": 0.0} | OPTIONS[position] | options
-    return kind(config(**options), rng=np.random.default_rng(seed), dtype=dtype)
+    return kind(kind.config_type(**options), rng=np.random.default_rng(seed), dtype=dtype)
 
 
 def trained(*arguments, **options):
@@ -59,7 +58,10 @@ def trained(*arguments, **options):
 
 
 def batch(kind, seed=0, size=3):
-    """(ids, targets, mask), or (source, target_in, targets, source_mask); some do not count."""
+    """(ids, targets, mask), or (source, target_in, targets, source_mask); some do not count.
+
+    BERT's are (ids, targets, mask, types).
+    """
     rng = np.random.default_rng(seed)
     ids, more, targets = rng.integers(0, VOCAB, (3, size, LENGTH))
     targets[0, 2:] = -100
@@ -67,4 +69,6 @@ def batch(kind, seed=0, size=3):
     mask[0, 3:] = mask[-1, :2] = False
     if kind is GPT:
         return ids, targets, mask
+    if kind is BERT:
+        return ids, targets, mask, more % 2
     return ids, more[:, :4], targets[:, :4], mask

@@ -1,0 +1,74 @@
+"""GGUF: one file with a model's metadata, its tokenizer, and its tensors, mostly quantised.
+
+The library maps the file into memory and turns blocks of quantised numbers into float32. Its
+shapes run from the fastest axis on; here they are NumPy's.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.arrays import Array
+from ..core.errors import CheckpointError, optional
+from .tensors import Stored, Tensors
+
+
+class GGUFTensors(Tensors):
+    """The tensors of a GGUF file.
+
+    Attributes
+    ----------
+    metadata : dict
+        What the file says by key, such as ``"general.architecture"``: numbers, strings, lists.
+    """
+
+    def __init__(self, path: Path, reader: Any, quants: Any) -> None:
+        self._path, self._quants = path, quants
+        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self.metadata: dict[str, Any] = {
+            key: field.contents() for key, field in reader.fields.items()
+        }
+        self.stored = {
+            name: Stored(tensor.tensor_type.name, tuple(int(n) for n in reversed(tensor.shape)))
+            for name, tensor in self._tensors.items()
+        }
+
+    def __getitem__(self, name: str) -> Array:
+        tensor, (kind, shape) = self._tensors[name], self.stored[name]
+        if kind in ("I8", "I16", "I32", "I64"):
+            return np.array(tensor.data).reshape(shape)
+        try:
+            array: Array = self._quants.dequantize(tensor.data, tensor.tensor_type)
+        except NotImplementedError as error:
+            raise CheckpointError(
+                f"{self._path}: {name} is stored as {kind}, which the library gguf does not turn "
+                f"into float32; quantise the model otherwise, as Q8_0 or F16"
+            ) from error
+        return array.reshape(shape)
+
+
+def open_gguf(path: str | os.PathLike[str]) -> GGUFTensors:
+    """Open a GGUF file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    CheckpointError
+        If it is cut off, or no GGUF file.
+    MissingExtraError
+        Without the extra ``hub``.
+    """
+    path = Path(path)
+    library = optional("gguf", extra="hub", purpose="read GGUF files")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        return GGUFTensors(path, library.GGUFReader(path), library.quants)
+    except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size} bytes) is no whole GGUF file: {error}; it was perhaps "
+            f"cut off, so fetch it again"
+        ) from error

@@ -1,0 +1,13 @@
+"""Name maps: how other people's configurations and tensor names become ours, and back.
+
+One file for each architecture that is read. To read another is to add its file, and its map here.
+"""
+
+from .bert import BERT
+from .gpt2 import GPT2
+from .llama import LLAMA
+from .llama_gguf import LLAMA_GGUF
+from .name_map import NameMap
+
+HUGGING_FACE: dict[str, NameMap] = {names.model_type: names for names in (GPT2, LLAMA, BERT)}
+GGUF: dict[str, NameMap] = {names.model_type: names for names in (LLAMA_GGUF,)}

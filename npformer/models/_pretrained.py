@@ -1,0 +1,286 @@
+"""Weights from elsewhere: a folder of theirs becomes a model of ours, and a model a folder.
+
+What an architecture is, `_names` says; what a file is, `npformer.formats`. Here the two meet:
+every parameter has to find its tensor and every tensor its parameter, each of the right shape,
+before anything is read. Then tensors are read one at a time, straight into the parameters.
+"""
+
+import json
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..core.arrays import Array, real_dtype
+from ..core.errors import CheckpointError
+from ..core.initialize import skeleton
+from ..core.parameter import Parameter
+from ..formats import Tensors, open_gguf, open_safetensors, write_safetensors
+from ..formats.safetensors import read_json
+from ._names import GGUF, HUGGING_FACE
+from ._names.name_map import NameMap, Row
+from ._names.options import Options
+
+if TYPE_CHECKING:
+    from ._model import Model
+
+CONFIG = "config.json"
+_INTEGERS = re.compile(r"[IU]\d+|BOOL")
+
+
+class Source(NamedTuple):
+    """A folder or file of weights, opened."""
+
+    path: Path  # of the configuration
+    options: Mapping[str, Any]
+    tensors: Tensors
+    names: NameMap
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """Open a folder of Hugging Face's, or a GGUF file, and find its name map.
+
+    Raises
+    ------
+    FileNotFoundError, CheckpointError
+        If it is not there, is not whole, or its architecture has no name map.
+    """
+    path = Path(path)
+    if path.suffix == ".gguf" or (path.is_file() and path.suffix != ".json"):
+        tensors = open_gguf(path)
+        architecture = tensors.metadata.get("general.architecture")
+        names = _names(path, "general.architecture", architecture, GGUF)
+        return Source(path, tensors.metadata, tensors, names)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {path}; expected one with {CONFIG} and model.safetensors, or a "
+            f".gguf file. Nothing is downloaded here: to have a model of the Hugging Face hub, "
+            f"run: hf download NAME --local-dir FOLDER"
+        )
+    if not (path / CONFIG).is_file():
+        there = sorted(file.name for file in path.iterdir())
+        gguf = [name for name in there if name.endswith(".gguf")]
+        remedy = f"give the file itself, {path / gguf[0]}" if gguf else "fetch the whole folder"
+        raise FileNotFoundError(
+            f"{path} has no {CONFIG}; it holds {', '.join(there[:8]) or 'nothing'}; {remedy}"
+        )
+    options = read_json(path / CONFIG)
+    names = _names(path / CONFIG, "model_type", options.get("model_type"), HUGGING_FACE)
+    return Source(path / CONFIG, options, open_safetensors(path), names)
+
+
+def _names(path: Path, key: str, found: Any, known: Mapping[str, NameMap]) -> NameMap:
+    names = known.get(found) if isinstance(found, str) else None
+    if names is None:
+        raise CheckpointError(
+            f"{path} has the {key} {found!r}; expected one that can be read: {', '.join(known)}"
+        )
+    return names
+
+
+def load(
+    model_class: "type[Model]",
+    source: Source,
+    dtype: DTypeLike,
+    changes: Mapping[str, Any],
+) -> "Model":
+    """Build a model from a source; see `Model.from_pretrained`."""
+    path, _, tensors, names = source
+    dtype = real_dtype("from_pretrained", dtype)
+    stored: dict[str, list[str]] = {}  # their plain name to the names in the file
+    for name in tensors:
+        stored.setdefault(names.plain(name), []).append(name)
+    shapes = {plain: tensors.stored[given[0]].shape for plain, given in stored.items()}
+    options = Options(source.options, chosen=changes)
+    try:
+        fields = names.read(options, shapes)
+        options.finish()
+        config = model_class.config_type(**{**fields, **changes})
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be loaded: {error}") from error
+    except TypeError as error:  # of a field that is changed, since all else has been checked
+        raise TypeError(f"from_pretrained: {error}") from error
+    model = _build(model_class, config, path, shapes, dtype)
+    parameters = dict(model.named_parameters())
+    rows = _match(names, config, parameters, stored, tensors, path)
+    _say_what_is_converted(path, tensors, [name for row in rows for name in rows[row]], dtype)
+    filled: dict[tuple[str, ...], str] = {}
+    for row, given in rows.items():
+        for name in given:
+            parts = [parameters[ours].value for ours in row.ours]
+            array = row.layout.to_ours(tensors[name])
+            if row.ours not in filled:
+                _fill(parts, array)
+            elif not _fill(parts, array, compare=True):
+                raise CheckpointError(
+                    f"{path} describes a model in which {filled[row.ours]} and {name} are the "
+                    f"same, but the tensors beside it differ; perhaps it should not tie them "
+                    f"(tie_word_embeddings)"
+                )
+            filled.setdefault(row.ours, name)
+    return model
+
+
+def _build(
+    model_class: "type[Model]",
+    config: Any,
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: DTypeLike,
+) -> "Model":
+    """Build the model without drawing weights; stop where it would be larger than the file.
+
+    Much larger: a size that is wrong in places is better told by the tensors' shapes.
+    """
+    held = sum(int(np.prod(shape, dtype=object)) for shape in shapes.values())
+    try:
+        with skeleton(limit=4 * held + 2**20):
+            return model_class(config, dtype=dtype)  # type: ignore[call-arg]
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} describes a model that is far larger than its tensors, which have {held:,} "
+            f"numbers: {error}; the configuration is another model's"
+        ) from error
+
+
+def _groups(names: NameMap, config: Any) -> dict[tuple[str, ...], list[Row]]:
+    """Return the rows by what of ours they hold: more than one, where theirs has it twice."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in names.rows(config):
+        if row.ours:
+            groups.setdefault(row.ours, []).append(row)
+    return groups
+
+
+def _their_shape(row: Row, parameters: Mapping[str, Parameter]) -> tuple[int, ...]:
+    first, *others = (parameters[name].shape for name in row.ours)
+    rows = sum((shape[0] for shape in others), first[0]) if first else 0
+    return row.layout.shape((rows, *first[1:]) if first else ())
+
+
+def _match(
+    names: NameMap,
+    config: Any,
+    parameters: Mapping[str, Parameter],
+    stored: Mapping[str, list[str]],
+    tensors: Tensors,
+    path: Path,
+) -> dict[Row, list[str]]:
+    """Return for each row the tensors that fill it, or refuse what does not fit, all at once."""
+    missing, misshaped = [], []
+    found: dict[Row, list[str]] = {}
+    expected: set[str] = set()
+    expected.update(names.plain(row.theirs) for row in names.rows(config))
+    for group in _groups(names, config).values():
+        there = [row for row in group if names.plain(row.theirs) in stored]
+        if not there:
+            row = group[0]
+            shape, ours = _their_shape(row, parameters), ", ".join(row.ours)
+            missing.append(f"missing: {row.theirs} {shape}, for {ours}")
+        for row in there:
+            found[row] = stored[names.plain(row.theirs)]
+            shape = _their_shape(row, parameters)
+            for name in found[row]:
+                kind, given = tensors.stored[name]
+                if given != shape:
+                    misshaped.append(f"wrong shape: {name} is {given}, expected {shape}")
+                elif _INTEGERS.fullmatch(kind):
+                    misshaped.append(f"wrong type: {name} is {kind}, expected floats")
+    skipped = [re.compile(pattern) for pattern in names.skipped]
+    extra = [
+        f"not known: {name} {tensors.stored[name].shape}"
+        for plain, given in stored.items()
+        for name in given
+        if plain not in expected and not any(p.fullmatch(plain) for p in skipped)
+    ]
+    wrong = [*missing, *misshaped, *extra]
+    if wrong:
+        more = f"\n  and {len(wrong) - 12} more" if len(wrong) > 12 else ""
+        raise CheckpointError(
+            f"the tensors beside {path} do not fit the {names.model} that it describes: "
+            f"{len(missing)} are missing, {len(misshaped)} of another shape or type, "
+            f"{len(extra)} not known. If the folder holds a head for another task, load it with "
+            f"transformers and save its base model; else fetch it again\n  "
+            + "\n  ".join(wrong[:12])
+            + more
+        )
+    return found
+
+
+def _say_what_is_converted(
+    path: Path, tensors: Tensors, names: list[str], dtype: np.dtype[Any]
+) -> None:
+    own = {"float32": "F32", "float64": "F64"}[dtype.name]
+    kinds = Counter(kind for name in names if (kind := tensors.stored[name].kind) != own)
+    if own == "F32" and kinds["F64"]:
+        raise CheckpointError(
+            f"{kinds['F64']} tensors beside {path} are stored as F64, and float32 would lose half "
+            f"of their digits; load them with from_pretrained(..., dtype=np.float64)"
+        )
+    if kinds:
+        said = ", ".join(f"{count} as {kind}" for kind, count in kinds.items())
+        warnings.warn(
+            f"the weights beside {path} are stored with another precision ({said} of "
+            f"{len(names)} tensors) and become {dtype.name}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _fill(parts: list[Array], array: Array, compare: bool = False) -> bool:
+    """Write an array into arrays, one below the other, or say whether it is there already."""
+    start = 0
+    for part in parts:
+        piece = array if len(parts) == 1 else array[start : start + len(part)]
+        if compare and not np.array_equal(part, piece):
+            return False
+        if not compare:
+            part[...] = piece
+        start += len(part) if part.ndim else 0
+    return True
+
+
+def save(model: "Model", folder: str | os.PathLike[str], shard_bytes: int) -> None:
+    """Write a model as a folder of theirs; see `Model.save_pretrained`."""
+    names, options = _architecture(model)
+    parameters = dict(model.named_parameters())
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = next(iter(parameters.values())).value.dtype.name
+    config = {"model_type": names.model_type, **options, "dtype": dtype}
+    with_head = getattr(model.config, "head", True)
+
+    def arrays() -> Iterator[tuple[str, Array]]:
+        for ours, (row, *_) in _groups(names, model.config).items():
+            values = [parameters[name].value for name in ours]
+            joined = values[0] if len(values) == 1 else np.concatenate(values)
+            name = row.theirs if with_head else row.theirs.removeprefix(names.prefix)
+            yield name, row.layout.to_theirs(joined)
+
+    write_safetensors(folder, arrays(), shard_bytes=shard_bytes)
+    temporary = folder / f".{CONFIG}.tmp"
+    temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    temporary.replace(folder / CONFIG)
+
+
+def _architecture(model: "Model") -> tuple[NameMap, dict[str, Any]]:
+    """Return the first architecture of theirs that a model's configuration can be."""
+    classes = {kind.__name__ for kind in type(model).__mro__}
+    reasons = []
+    for names in HUGGING_FACE.values():
+        if names.model in classes and names.write is not None:
+            try:
+                return names, names.write(model.config)
+            except ValueError as error:
+                reasons.append(str(error))
+    raise ValueError(
+        f"save_pretrained: no architecture of Hugging Face's that is known here has this "
+        f"{type(model).__name__}; keep it with Trainer.save\n  "
+        + "\n  ".join(reasons or ["it has no counterpart at all"])
+    )
