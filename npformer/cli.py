@@ -114,7 +114,8 @@ def _register_sample(commands: Any) -> None:
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
-        help="text: what to go on from (default: a line end); dates: the date to translate",
+        help="text: what to go on from (default: a line end); dates: the date to translate; "
+        "masked: a text with <mask> for every character that is to be filled in",
     )
     parser.add_argument(
         "--tokens", type=COUNT.parse, metavar="N", help="the most that is written (text: 500)"
@@ -123,7 +124,7 @@ def _register_sample(commands: Any) -> None:
         "--temperature",
         type=NOT_NEGATIVE.parse,
         metavar="X",
-        help="0 takes the likeliest character each time (text: 0.8, dates: 0)",
+        help="0 takes the likeliest character each time (text: 0.8, dates and masked: 0)",
     )
     parser.add_argument(
         "--top-k", type=COUNT.parse, metavar="K", help="draw from the K likeliest characters"
@@ -168,7 +169,8 @@ def _register_attention(commands: Any) -> None:
         type=kinds.parse,
         metavar=kinds.metavar,
         help="which attention: cross, of the decoder to what is read; self, of the decoder to what "
-        "is written; encoder, of what is read to itself (dates: cross; text: self, the only one)",
+        "is written; encoder, of what is read to itself (dates: cross; text has only self, masked "
+        "only encoder)",
     )
     parser.add_argument(
         "--layer",
