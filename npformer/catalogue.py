@@ -377,6 +377,21 @@ def _models(draw: _Draw) -> Iterator[Example]:
     yield Example("BERT", "", bert, (ids,))
     types = draw.ids(2, 2, 4)
     yield Example("BERT", "types, mask, dropout", bert, (ids, types, mask), seed=1)
+    yield from _clips(draw, new)
+
+
+def _clips(draw: _Draw, new: dict[str, Any]) -> Iterator[Example]:
+    small: dict[str, Any] = {"vocab_size": 7, "max_len": 5, "image_size": 4, "patch_size": 2}
+    small |= {"num_channels": 2, "d_embed": 3, "image_d_ff": 5, "text_d_ff": 6}
+    for tower in ("image", "text"):
+        small |= {f"{tower}_d_model": 4, f"{tower}_num_heads": 2, f"{tower}_num_layers": 1}
+    clip = models.CLIP(models.CLIPConfig(**small), **new)
+    yield Example("CLIP", "", clip, (draw(2, 2, 4, 4), draw.ids(7, 2, 4)))
+    other = models.CLIPConfig(**small, end_token=6, activation="gelu", dropout=0.2)
+    ids = np.array([[1, 6, 3, 6], [6, 2, 0, 6], [6, 4, 6, 0]])
+    mask = np.array([[True] * 4, [False, True, True, True], [True, True, True, False]])
+    inputs = draw(2, 2, 4, 4), ids, mask
+    yield Example("CLIP", "an end token, mask, dropout", models.CLIP(other, **new), inputs, seed=1)
 
 
 def _with(forward: Callable[..., Any], **options: Any) -> Callable[..., Any]:

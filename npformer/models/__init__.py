@@ -2,7 +2,18 @@
 
 from ._model import Model
 from .bert import BERT, BERTConfig
+from .clip import CLIP, CLIPConfig
 from .gpt import GPT, GPTConfig
 from .transformer import Transformer, TransformerConfig
 
-__all__ = ["Model", "Transformer", "TransformerConfig", "GPT", "GPTConfig", "BERT", "BERTConfig"]
+__all__ = [
+    "Model",
+    "Transformer",
+    "TransformerConfig",
+    "GPT",
+    "GPTConfig",
+    "BERT",
+    "BERTConfig",
+    "CLIP",
+    "CLIPConfig",
+]

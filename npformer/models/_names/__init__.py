@@ -4,10 +4,11 @@ One file for each architecture that is read. To read another is to add its file,
 """
 
 from .bert import BERT
+from .clip import CLIP
 from .gpt2 import GPT2
 from .llama import LLAMA
 from .llama_gguf import LLAMA_GGUF
 from .name_map import NameMap
 
-HUGGING_FACE: dict[str, NameMap] = {names.model_type: names for names in (GPT2, LLAMA, BERT)}
+HUGGING_FACE: dict[str, NameMap] = {names.model_type: names for names in (GPT2, LLAMA, BERT, CLIP)}
 GGUF: dict[str, NameMap] = {names.model_type: names for names in (LLAMA_GGUF,)}
