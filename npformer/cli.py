@@ -115,7 +115,8 @@ def _register_sample(commands: Any) -> None:
         "--prompt",
         metavar="TEXT",
         help="text: what to go on from (default: a line end); dates: the date to translate; "
-        "masked: a text with <mask> for every character that is to be filled in",
+        "masked: a text with <mask> for every character that is to be filled in; captions: the "
+        "sentence of a scene, which is drawn and named (default: any)",
     )
     parser.add_argument(
         "--tokens", type=COUNT.parse, metavar="N", help="the most that is written (text: 500)"
@@ -169,8 +170,8 @@ def _register_attention(commands: Any) -> None:
         type=kinds.parse,
         metavar=kinds.metavar,
         help="which attention: cross, of the decoder to what is read; self, of the decoder to what "
-        "is written; encoder, of what is read to itself (dates: cross; text has only self, masked "
-        "only encoder)",
+        "is written; encoder, of what is read to itself; text, of CLIP's texts (dates: cross; the "
+        "others have only one)",
     )
     parser.add_argument(
         "--layer",

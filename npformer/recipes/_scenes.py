@@ -13,7 +13,7 @@ import numpy as np
 from ..core.arrays import Array
 
 SIZE = 32  # pixels, square
-SIZES = {"small": 4.0, "large": 6.5}  # radius in pixels, give or take a tenth
+SIZES = {"small": 3.2, "large": 5.2}  # radius in pixels, give or take a tenth
 COLOURS = {
     "red": (0.90, 0.16, 0.16),
     "green": (0.16, 0.74, 0.24),
@@ -62,8 +62,8 @@ def draw(sentence: str, rng: np.random.Generator) -> Array:
     relation = next(words for words in RELATIONS if f" {words} a " in sentence)
     first, second = sentence.removeprefix("a ").split(f" {relation} a ")
     along = np.array(RELATIONS[relation])
-    middle = SIZE / 2 + rng.uniform(-2, 2, 2)
-    apart = along * rng.uniform(7, 9) + (1 - along) * rng.uniform(-5, 5)
+    middle = SIZE / 2 + rng.uniform(-1.5, 1.5, 2)
+    apart = along * rng.uniform(6.5, 8) + (1 - along) * rng.uniform(-5, 5)
     image = np.empty((3, SIZE, SIZE))
     image[:] = rng.uniform(0.02, 0.18)
     y, x = np.mgrid[:SIZE, :SIZE] + 0.5
