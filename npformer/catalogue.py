@@ -367,6 +367,16 @@ def _models(draw: _Draw) -> Iterator[Example]:
     config = models.TransformerConfig(7, 5, 4, 2, 1, d_ff=6)
     transformer = models.Transformer(config, **new)
     yield Example("Transformer", "", transformer, (ids, draw.ids(7, 2, 3), mask), seed=1)
+    config = models.TransformerConfig(
+        *(7, 5, 4, 2, 1, 6),
+        activation="silu",
+        num_decoder_layers=2,
+        attention_dropout=0.3,
+        sinusoid_layout="halves",
+        logits_bias=True,
+    )
+    marian = models.Transformer(config, **new)
+    yield Example("Transformer", "as Marian", marian, (ids, draw.ids(7, 2, 3), mask), seed=1)
     t5 = models.GPTConfig(
         7, 5, 4, 2, 1, 6, position="t5", relative_buckets=4, relative_distance=3, window=3
     )

@@ -178,6 +178,11 @@ def start_writing(
     return Continuation(model, ids, mask, room, context)
 
 
+def start_of(model: Any, start: int | None) -> int | None:
+    """Return the token that a target starts with: as given, else as the configuration says."""
+    return getattr(getattr(model, "config", None), "start_token", None) if start is None else start
+
+
 def _check_start(
     owner: str, model: Any, encodes: bool, start: int | None, context: int | None
 ) -> None:
@@ -185,7 +190,7 @@ def _check_start(
     if encodes and start is None:
         raise ValueError(
             f"{owner}: {name} is an encoder–decoder, so give the token that its target starts "
-            f"with as start="
+            f"with as start=, or its configuration a start_token"
         )
     if encodes and context is not None:
         raise ValueError(f"{owner}: context is for decoders alone, and {name} has an encoder")

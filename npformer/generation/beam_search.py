@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core.arrays import Array, BoolArray, check_number, check_size
-from ._writer import Stop, endings, start_writing
+from ._writer import Stop, endings, start_of, start_writing
 from .sampling import checked_logits
 
 
@@ -103,6 +103,7 @@ def beam_search(
     """
     _check(num_beams, length_penalty)
     ended_by = endings("beam_search", stop, model)
+    start = start_of(model, start)
     writer = start_writing(
         "beam_search",
         model,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..core.arrays import Array, BoolArray, check_generator, describe
-from ._writer import Stop, endings, start_writing
+from ._writer import Stop, endings, start_of, start_writing
 from .sampling import check_repetition_penalty, check_sampling, next_tokens, penalise_repeats
 
 
@@ -39,7 +39,8 @@ def generate(
     max_new_tokens : int
         How many tokens to write at the most.
     start : int, optional
-        The token that an encoder–decoder's target starts with; needed there, and only there.
+        The token that an encoder–decoder's target starts with; needed there, and only there,
+        if its configuration has no `start_token`.
     mask : (batch, length) bool ndarray, optional
         True = real token. A prompt is padded on the left, so that it ends where it goes on.
     temperature : float, optional
@@ -90,6 +91,7 @@ def generate(
     if on_token is not None and not callable(on_token):
         raise TypeError(f"generate: on_token is {describe(on_token)}; expected a function")
     rng = np.random.default_rng(rng)
+    start = start_of(model, start)
     writer = start_writing(
         "generate",
         model,

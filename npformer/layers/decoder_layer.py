@@ -44,7 +44,7 @@ class DecoderLayer(Layer):
     Parameters
     ----------
     d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
-norm_eps, rotary_base, rotary_interleaved, rng, dtype
+norm_eps, rotary_base, rotary_interleaved, attention_dropout, rng, dtype
         As for `EncoderLayer`. Rotary positions act in self-attention only.
 
     Attributes
@@ -73,6 +73,7 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
+        attention_dropout: float | None = None,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -80,12 +81,13 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         rng = np.random.default_rng(rng)
         d_ff = 4 * d_model if d_ff is None else d_ff
         self.norm_position = norm_position
+        attention_dropout = dropout if attention_dropout is None else attention_dropout
         self.self_attention = MultiHeadAttention(
             d_model,
             num_heads,
             num_kv_heads,
             bias,
-            dropout,
+            attention_dropout,
             rotary_base=rotary_base,
             rotary_interleaved=rotary_interleaved,
             rng=rng,
@@ -93,7 +95,7 @@ norm_eps, rotary_base, rotary_interleaved, rng, dtype
         )
         self.self_attention_norm = make_norm(norm, d_model, norm_eps, bias, dtype)
         self.cross_attention = MultiHeadAttention(
-            d_model, num_heads, num_kv_heads, bias, dropout, rng=rng, dtype=dtype
+            d_model, num_heads, num_kv_heads, bias, attention_dropout, rng=rng, dtype=dtype
         )
         self.cross_attention_norm = make_norm(norm, d_model, norm_eps, bias, dtype)
         self.feed_forward = FeedForward(d_model, d_ff, activation, bias, rng=rng, dtype=dtype)

@@ -58,6 +58,8 @@ class EncoderLayer(Layer):
     rotary_base : float, optional
     rotary_interleaved : bool, optional
         See `MultiHeadAttention`.
+    attention_dropout : float, optional
+        Rate for attention weights, if it is not `dropout`.
     rng : numpy.random.Generator, optional
     dtype : float32 or float64, optional
 
@@ -87,6 +89,7 @@ class EncoderLayer(Layer):
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
+        attention_dropout: float | None = None,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -94,12 +97,13 @@ class EncoderLayer(Layer):
         rng = np.random.default_rng(rng)
         d_ff = 4 * d_model if d_ff is None else d_ff
         self.norm_position = norm_position
+        attention_dropout = dropout if attention_dropout is None else attention_dropout
         self.self_attention = MultiHeadAttention(
             d_model,
             num_heads,
             num_kv_heads,
             bias,
-            dropout,
+            attention_dropout,
             rotary_base=rotary_base,
             rotary_interleaved=rotary_interleaved,
             rng=rng,

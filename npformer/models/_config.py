@@ -63,6 +63,7 @@ def stack_options(config: Any) -> dict[str, Any]:
         "d_ff": config.d_ff,
         "num_kv_heads": config.num_kv_heads,
         "dropout": config.dropout,
+        "attention_dropout": getattr(config, "attention_dropout", None),
         "bias": config.bias,
         "activation": config.activation,
         "norm": config.norm,

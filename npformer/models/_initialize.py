@@ -1,6 +1,7 @@
 """How a model's weights are drawn: by one rule, after its layers are built."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,7 +11,12 @@ from ..core.layer import Layer
 RESIDUAL = ("out_proj.weight", "down.weight")  # what a branch adds to the stream
 
 
-def initialize_weights(model: Layer, num_layers: int, rng: np.random.Generator | None) -> None:
+def initialize_weights(
+    model: Layer,
+    num_layers: int,
+    rng: np.random.Generator | None,
+    other: Mapping[str, int] | None = None,
+) -> None:
     """Draw every matrix from N(0, 0.02²), residual projections from N(0, 0.02² / 2L).
 
     A stack of L blocks adds 2 L branches to its stream; scaled so, their sum keeps its variance
@@ -23,6 +29,8 @@ def initialize_weights(model: Layer, num_layers: int, rng: np.random.Generator |
         L.
     rng : numpy.random.Generator or None
         None draws from fresh entropy.
+    other : mapping of str to int, optional
+        L of what is named so in the model, where it is another.
 
     References
     ----------
@@ -32,5 +40,6 @@ def initialize_weights(model: Layer, num_layers: int, rng: np.random.Generator |
     rng = np.random.default_rng(rng)
     for name, parameter in model.named_parameters():
         if parameter.value.ndim >= 2:
-            std = 0.02 / math.sqrt(2 * num_layers) if name.endswith(RESIDUAL) else 0.02
+            layers = (other or {}).get(name.partition(".")[0], num_layers)
+            std = 0.02 / math.sqrt(2 * layers) if name.endswith(RESIDUAL) else 0.02
             draw_normal(parameter, std, rng)

@@ -1,7 +1,8 @@
 r"""What goes into a stack: token embeddings, positions and dropout; and how batches are checked.
 
 Forward
-    (1)  e = c W_ids                        c = sqrt(d_model) beside sinusoids, else 1
+    (1)  e = c W_ids                        c = sqrt(d_model) beside sinusoids, else 1, if no
+                                            other is asked for
     (2)  e = e + position                   learned or sinusoidal; rotary, ALiBi and T5's bias act
                                             later, inside attention
     (3)  e = norm(e + T_types)              BERT's alone: a vector for each type of token
@@ -67,6 +68,10 @@ class InputEmbedding(Layer):
         A table of types of tokens, such as of the first and the second sentence.
     norm : LayerNorm or RMSNorm, optional
         Of the sum.
+    layout : "interleaved" or "halves", optional
+        Of sinusoidal positions.
+    scaled : bool, optional
+        Whether c is sqrt(d_model); None: beside sinusoids.
     rng : numpy.random.Generator, optional
     dtype : float32 or float64, optional
     """
@@ -80,18 +85,20 @@ class InputEmbedding(Layer):
         *,
         token_type: Embedding | None = None,
         norm: LayerNorm | RMSNorm | None = None,
+        layout: str = "interleaved",
+        scaled: bool | None = None,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
         d_model = embedding.weight.shape[1]
         self.token = embedding
         self.position: LearnedPositionalEncoding | SinusoidalPositionalEncoding | None = None
-        self.scale = 1.0
+        scaled = position == "sinusoidal" if scaled is None else scaled
+        self.scale = math.sqrt(d_model) if scaled else 1.0
         if position == "learned":
             self.position = LearnedPositionalEncoding(d_model, max_len, rng=rng, dtype=dtype)
         elif position == "sinusoidal":
-            self.position = SinusoidalPositionalEncoding(d_model)
-            self.scale = math.sqrt(d_model)
+            self.position = SinusoidalPositionalEncoding(d_model, layout)
         self.token_type = token_type
         self.norm = norm
         self.dropout = Dropout(dropout)

@@ -5,7 +5,8 @@ Forward, for source ids s (B, S) and target ids t (B, T), shifted right by a sta
     (2)  z = encoder(a)                     layers/encoder.py: the memory     (B, S, D)
     (3)  b = embed(t)                                                         (B, T, D)
     (4)  h = decoder(b, z)                  layers/decoder.py                 (B, T, D)
-    (5)  logits = h W_out^T                 W_out is the table, if tied       (B, T, V)
+    (5)  logits = h W_out^T                 W_out is the table, if tied; with (B, T, V)
+                                            a constant beside it, if asked for
     (6)  L = cross_entropy(logits, targets), with label smoothing; with (5) in one,
          functional/linear_cross_entropy.py
 
@@ -26,11 +27,21 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
-from ..core.arrays import Array, BoolArray, describe
+from ..core.arrays import (
+    Array,
+    BoolArray,
+    check_choice,
+    check_count,
+    check_flag,
+    check_rate,
+    check_size,
+    describe,
+)
 from ..core.initialize import skeleton
 from ..core.run import Run
 from ..functional.linear import LinearSaved
 from ..functional.linear_cross_entropy import LinearCrossEntropySaved
+from ..functional.sinusoidal import LAYOUTS
 from ..layers import Decoder, Embedding, Encoder, Linear
 from ..layers.decoder import DecoderSaved
 from ..layers.encoder import EncoderSaved
@@ -76,6 +87,12 @@ class TransformerConfig:
     relative_distance: int = 128  # ... from here on in one group
     tie_embeddings: bool = True  # the output layer shares the table of both inputs
     label_smoothing: float = 0.1  # share of the wanted probability spread over all tokens
+    num_decoder_layers: int | None = None  # if they are not as many as the encoder's
+    attention_dropout: float | None = None  # of attention weights, if it is not dropout
+    sinusoid_layout: str = "interleaved"  # or "halves", all sines first, as Marian has them
+    scale_embeddings: bool | None = None  # by sqrt(d_model); None: beside sinusoids (the paper)
+    logits_bias: bool = False  # a bias of the logits that is not trained, as Marian has one
+    start_token: int | None = None  # id that a target starts with, for generation
     checkpoint: bool = False  # run each layer again in backward: less memory, more time
 
     def __post_init__(self) -> None:
@@ -85,6 +102,22 @@ class TransformerConfig:
                 f"TransformerConfig: label_smoothing is {self.label_smoothing}; "
                 f"expected 0 <= it < 1"
             )
+        owner = "TransformerConfig"
+        if self.num_decoder_layers is not None:
+            check_size(owner, num_decoder_layers=self.num_decoder_layers)
+        if self.attention_dropout is not None:
+            check_rate(owner, "attention_dropout", self.attention_dropout)
+        check_choice(owner, "sinusoid_layout", self.sinusoid_layout, LAYOUTS)
+        if self.scale_embeddings is not None:
+            check_flag(owner, "scale_embeddings", self.scale_embeddings, " or None")
+        check_flag(owner, "logits_bias", self.logits_bias)
+        if self.start_token is not None:
+            check_count(owner, start_token=self.start_token)
+            if self.start_token >= self.vocab_size:
+                raise ValueError(
+                    f"{owner}: start_token is {self.start_token}; expected 0 to "
+                    f"{self.vocab_size - 1} (vocab_size {self.vocab_size})"
+                )
 
 
 class EncodeSaved(NamedTuple):
@@ -137,6 +170,7 @@ class Transformer(Model):
     source_relative, target_relative : RelativePositionBias or None
         T5's tables of relative positions, each shared by all layers of its stack.
     head : Linear
+        Its bias, where there is one, is frozen.
 
     References
     ----------
@@ -158,7 +192,13 @@ class Transformer(Model):
             embedding = Embedding(config.vocab_size, config.d_model, dtype=dtype)
             self.source_inputs, self.target_inputs = (
                 InputEmbedding(
-                    embedding, config.max_len, config.position, config.dropout, dtype=dtype
+                    embedding,
+                    config.max_len,
+                    config.position,
+                    config.dropout,
+                    layout=config.sinusoid_layout,
+                    scaled=config.scale_embeddings,
+                    dtype=dtype,
                 )
                 for _ in range(2)
             )
@@ -167,15 +207,18 @@ class Transformer(Model):
                 for bidirectional in (True, False)
             )
             self.encoder = Encoder(config.num_layers, **stack_options(config), dtype=dtype)
-            self.decoder = Decoder(config.num_layers, **stack_options(config), dtype=dtype)
+            depth = config.num_decoder_layers or config.num_layers
+            self.decoder = Decoder(depth, **stack_options(config), dtype=dtype)
             self.head = Linear(
                 config.d_model,
                 config.vocab_size,
-                bias=False,
+                bias=config.logits_bias,
                 weight=embedding.weight if config.tie_embeddings else None,
                 dtype=dtype,
             )
-        initialize_weights(self, config.num_layers, rng)
+            if self.head.bias is not None:
+                self.head.bias.trainable = False
+        initialize_weights(self, config.num_layers, rng, {"decoder": depth})
 
     def encode(
         self, source: Array, source_mask: BoolArray | None = None, *, run: Run | None = None
@@ -357,9 +400,13 @@ class Transformer(Model):
         check_targets("Transformer", targets, target_in, "target_in")
         z, encode_saved = self.encode(source, source_mask, run=run)
         h, inputs_saved, decoder_saved = self._hidden(target_in, z, source_mask, run)
+        weight = self.head.weight.value
+        if self.head.bias is not None:  # a column more, beside a 1 in each h
+            h = np.concatenate([h, np.ones((*h.shape[:-1], 1), h.dtype)], axis=-1)
+            weight = np.concatenate([weight, self.head.bias.value[:, None]], axis=1)
         loss, head_saved = F.linear_cross_entropy(
             h,
-            self.head.weight.value,
+            weight,
             targets,
             label_smoothing=self.config.label_smoothing,
         )  # (5), (6)
@@ -368,6 +415,8 @@ class Transformer(Model):
     def loss_backward(self, saved: TransformerLossSaved, dloss: float = 1.0) -> None:
         """Add `dloss` times the loss's gradient to every parameter's."""
         dh, dweight = F.linear_cross_entropy_backward(dloss, saved.head)  # (6'), (5')
+        if self.head.bias is not None:  # which is frozen
+            dh, dweight = np.ascontiguousarray(dh[..., :-1]), dweight[:, :-1].copy()
         self.head.weight.add_grad(dweight, fresh=True)
         self._hidden_backward(dh, saved.encode, saved.inputs, saved.decoder)
 

@@ -9,6 +9,8 @@ from support.passes import assert_close, assert_equal
 
 import npformer.functional as F
 from npformer.core import skeleton
+from npformer.generation import beam_search, generate
+from npformer.layers import MultiHeadAttention
 from npformer.models import Transformer, TransformerConfig
 
 every_position = pytest.mark.parametrize("position", OPTIONS)
@@ -167,3 +169,99 @@ def test_backward_is_refused_after_decoding_with_a_cache():
     logits, saved = model.forward(ids(length=4), ids(1, length=3))
     with pytest.raises(ValueError, match=r"Transformer\.backward: saved is None"):
         model.backward(logits, saved._replace(decode=None))
+
+
+MARIAN = {
+    "num_decoder_layers": 1,
+    "sinusoid_layout": "halves",
+    "scale_embeddings": False,
+    "logits_bias": True,
+    "activation": "silu",
+    "tie_embeddings": True,
+    "bias": True,
+    "start_token": 3,
+}
+
+
+def test_as_marian_by_hand():
+    """Sines first, embeddings as they are, fewer layers to write than to read, a fixed bias."""
+    model = trained(Transformer, "sinusoidal", **MARIAN)
+    table, constant = model.source_inputs.token.weight.value, model.head.bias.value
+    source, target = ids(length=4), ids(1, length=3)
+
+    def embedded(tokens):
+        return F.sinusoidal(table[tokens], np.arange(tokens.shape[1]), "halves")[0]
+
+    memory = model.encoder(embedded(source))
+    want = model.decoder(embedded(target), memory) @ table.T + constant
+    assert_close(model(source, target), want)
+    assert (len(model.encoder.layers), len(model.decoder.layers)) == (2, 1)
+
+
+@pytest.mark.parametrize("position", ["learned", "sinusoidal"])
+def test_embeddings_are_scaled_where_it_is_asked_for(position):
+    models = [trained(Transformer, position, scale_embeddings=s) for s in (True, False)]
+    scaled, plain = (model.source_inputs(ids()) for model in models)
+    table = models[0].source_inputs.token.weight.value
+    assert_close(scaled - plain, (np.sqrt(8) - 1) * table[ids()], atol=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_bias_of_the_logits_is_in_the_loss_and_is_not_trained(smoothing):
+    model = trained(Transformer, "sinusoidal", **MARIAN, label_smoothing=smoothing)
+    source, target_in, targets, mask = batch(Transformer)
+    loss, saved = model.loss(source, target_in, targets, mask)
+    model.loss_backward(saved, 2.0)
+    got = {name: p.grad.copy() for name, p in model.named_parameters()}
+    assert not got["head.bias"].any()
+    model.zero_grad()
+    logits, undo = model.forward(source, target_in, mask)
+    want, undo_loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    model.backward(F.cross_entropy_backward(2.0, undo_loss), undo)
+    assert loss == pytest.approx(want, rel=1e-12)
+    assert_close({name: p.grad for name, p in model.named_parameters()}, got, atol=1e-12)
+
+
+def test_a_rate_of_dropout_for_attention_weights_alone():
+    def rates(**options):
+        layers = [layer for _, layer in build(Transformer, dropout=0.3, **options).named_layers()]
+        return {x.dropout for x in layers if type(x) is MultiHeadAttention}
+
+    assert rates() == {0.3}
+    assert rates(attention_dropout=0.1) == {0.1}
+    assert rates(attention_dropout=0.0) == {0.0}
+
+
+def test_each_stack_starts_small_by_its_own_depth():
+    sizes = {"d_model": 64, "d_ff": 64, "num_layers": 1, "num_decoder_layers": 9}
+    model = build(Transformer, **sizes)
+    for stack, depth in ((model.encoder, 1), (model.decoder, 9)):
+        std = stack.layers[0].feed_forward.down.weight.value.std()
+        np.testing.assert_allclose(std, 0.02 / np.sqrt(2 * depth), rtol=0.1)
+
+
+def test_a_target_starts_as_the_configuration_says():
+    model = trained(Transformer, "sinusoidal", **MARIAN)
+    for write in (generate, lambda *a, **o: beam_search(*a, num_beams=2, **o).best):
+        options = {"temperature": 0} if write is generate else {}
+        want = write(model, ids(), 4, start=3, **options)
+        assert_equal(write(model, ids(), 4, **options), want)
+        assert want.shape == (2, 4)
+    assert (write(model, ids(), 4, start=5) != want).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"num_decoder_layers": 0}, ValueError, "num_decoder_layers is 0; expected a positive"),
+        ({"attention_dropout": 1.0}, ValueError, "attention_dropout is 1.0; expected 0 <="),
+        ({"sinusoid_layout": "thirds"}, ValueError, "sinusoid_layout is 'thirds'; expected one"),
+        ({"scale_embeddings": 2}, TypeError, "scale_embeddings is 2; expected True or False or"),
+        ({"logits_bias": None}, TypeError, "logits_bias is None; expected True or False"),
+        ({"start_token": VOCAB}, ValueError, "start_token is 7; expected 0 to 6"),
+        ({"start_token": -1}, ValueError, "start_token is -1; expected an int, 0 or more"),
+    ],
+)
+def test_a_configuration_of_its_own_that_cannot_be_built(options, error, said):
+    with pytest.raises(error, match=f"TransformerConfig: {said}"):
+        TransformerConfig(**SIZES | options)

@@ -8,7 +8,10 @@ from .clip import CLIP
 from .gpt2 import GPT2
 from .llama import LLAMA
 from .llama_gguf import LLAMA_GGUF
+from .marian import MARIAN
 from .name_map import NameMap
 
-HUGGING_FACE: dict[str, NameMap] = {names.model_type: names for names in (GPT2, LLAMA, BERT, CLIP)}
+HUGGING_FACE: dict[str, NameMap] = {
+    names.model_type: names for names in (GPT2, LLAMA, BERT, CLIP, MARIAN)
+}
 GGUF: dict[str, NameMap] = {names.model_type: names for names in (LLAMA_GGUF,)}

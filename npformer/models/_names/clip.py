@@ -48,13 +48,13 @@ def _read(options: Options, shapes: Mapping[str, Shape]) -> dict[str, Any]:
 def _read_tower(part: Options, ours: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what is a tower's own, and what it has to share with the other."""
     d_model, num_heads, d_ff = _DEFAULTS[ours]
-    own = {
+    sizes = {
         "d_model": part.take("hidden_size", int, d_model),
         "num_heads": part.take("num_attention_heads", int, num_heads),
         "num_layers": part.take("num_hidden_layers", int, 12),
         "d_ff": part.take("intermediate_size", int, d_ff),
     }
-    own = {f"{ours}_{name}": value for name, value in own.items()}
+    own: dict[str, Any] = {f"{ours}_{name}": value for name, value in sizes.items()}
     part.ignore("projection_dim", "initializer_factor", "tie_word_embeddings")
     part.ignore("dropout")  # of older folders: used nowhere
     if ours == "image":

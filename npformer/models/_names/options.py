@@ -10,16 +10,17 @@ _REQUIRED: Any = object()
 # with them is what a caller of `generate` says.
 _HARMLESS = frozenset(
     """
-    _attn_implementation_autoset _name_or_path architectures attn_implementation bad_words_ids
-    begin_suppress_tokens bos_token_id chunk_size_feed_forward diversity_penalty do_sample dtype
-    early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
-    finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label
-    initializer_range label2id length_penalty max_length min_length model_type
-    no_repeat_ngram_size num_beam_groups num_beams num_labels num_return_sequences
-    output_attentions output_hidden_states output_scores pad_token_id prefix problem_type
-    remove_invalid_values repetition_penalty return_dict return_dict_in_generate sep_token_id
-    suppress_tokens task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p
-    torch_dtype torchscript transformers_version typical_p use_bfloat16 use_cache
+    _attn_implementation_autoset _name_or_path _num_labels architectures attn_implementation
+    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward diversity_penalty
+    do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
+    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
+    gradient_checkpointing id2label initializer_range label2id length_penalty max_length
+    min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
+    num_return_sequences output_attentions output_hidden_states output_scores pad_token_id
+    prefix problem_type remove_invalid_values repetition_penalty return_dict
+    return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature
+    tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers_version
+    typical_p use_bfloat16 use_cache
     """.split()  # noqa: SIM905 (a list would take a line for each)
 )
 # Of every architecture, with the value that changes nothing.
