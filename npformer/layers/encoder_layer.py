@@ -57,6 +57,7 @@ class EncoderLayer(Layer):
     norm_eps : float, optional
     rotary_base : float, optional
     rotary_interleaved : bool, optional
+    key_bias : bool, optional
         See `MultiHeadAttention`.
     rng : numpy.random.Generator, optional
     dtype : float32 or float64, optional
@@ -87,6 +88,7 @@ class EncoderLayer(Layer):
         norm_eps: float = 1e-5,
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
+        key_bias: bool = True,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -102,6 +104,7 @@ class EncoderLayer(Layer):
             dropout,
             rotary_base=rotary_base,
             rotary_interleaved=rotary_interleaved,
+            key_bias=key_bias,
             rng=rng,
             dtype=dtype,
         )

@@ -4,5 +4,16 @@ from ._model import Model
 from .bert import BERT, BERTConfig
 from .gpt import GPT, GPTConfig
 from .transformer import Transformer, TransformerConfig
+from .whisper import Whisper, WhisperConfig
 
-__all__ = ["Model", "Transformer", "TransformerConfig", "GPT", "GPTConfig", "BERT", "BERTConfig"]
+__all__ = [
+    "Model",
+    "Transformer",
+    "TransformerConfig",
+    "GPT",
+    "GPTConfig",
+    "BERT",
+    "BERTConfig",
+    "Whisper",
+    "WhisperConfig",
+]

@@ -8,6 +8,9 @@ from .gpt2 import GPT2
 from .llama import LLAMA
 from .llama_gguf import LLAMA_GGUF
 from .name_map import NameMap
+from .whisper import WHISPER
 
-HUGGING_FACE: dict[str, NameMap] = {names.model_type: names for names in (GPT2, LLAMA, BERT)}
+HUGGING_FACE: dict[str, NameMap] = {
+    names.model_type: names for names in (GPT2, LLAMA, BERT, WHISPER)
+}
 GGUF: dict[str, NameMap] = {names.model_type: names for names in (LLAMA_GGUF,)}
