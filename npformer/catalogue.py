@@ -379,8 +379,8 @@ def _models(draw: _Draw) -> Iterator[Example]:
     yield Example("BERT", "", bert, (ids,))
     types = draw.ids(2, 2, 4)
     yield Example("BERT", "types, mask, dropout", bert, (ids, types, mask), seed=1)
-    config = models.WhisperConfig(7, 5, 4, 2, 1, 6, n_mels=3, max_source_len=4, dropout=0.2)
-    whisper = models.Whisper(config, **new)
+    hears = models.WhisperConfig(7, 5, 4, 2, 1, 6, n_mels=3, max_source_len=4, dropout=0.2)
+    whisper = models.Whisper(hears, **new)
     yield Example("Whisper", "", whisper, (draw(2, 3, 5), ids))
     yield Example("Whisper", "dropout", whisper, (draw(2, 3, 6), ids), seed=1)
 

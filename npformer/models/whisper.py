@@ -158,7 +158,8 @@ class SpectrumInput(Layer):
         dc = F.gelu_backward(dc, saved.gelu2)
         da = self.conv2.backward(dc, saved.conv2)  # (2')
         da = F.gelu_backward(da, saved.gelu1)
-        return self.conv1.backward(da, saved.conv1).swapaxes(1, 2)  # (1')
+        dmel: Array = self.conv1.backward(da, saved.conv1).swapaxes(1, 2)  # (1')
+        return dmel
 
 
 class EncodeSaved(NamedTuple):

@@ -84,6 +84,8 @@ def _write(config: Any) -> dict[str, Any]:
         "activation_dropout": 0.0,
         "activation_function": word_of(config.activation),
         "tie_word_embeddings": config.tie_embeddings,
+        # Not known here; theirs would take those of one vocabulary.
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "begin_suppress_tokens")),
     }
 
 
