@@ -12,6 +12,7 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import (
+        audio,
         biases,
         core,
         formats,
@@ -46,6 +47,7 @@ __getattr__, __dir__, __all__ = lazy(
         "functional": "",
         "layers": "",
         "formats": "",
+        "audio": "",
         "models": "",
         "training": "",
         "generation": "",

@@ -288,6 +288,8 @@ def _layers(draw: _Draw) -> Iterator[Example]:
     cross = (draw(2, 3, 8), draw(2, 4, 8))
     yield Example("MultiHeadAttention", "cross", attention, cross)
     yield Example("MultiHeadAttention", "one vector", attention, (draw(1, 8),))
+    without = layers.MultiHeadAttention(8, 2, key_bias=False, **new)
+    yield Example("MultiHeadAttention", "no bias of keys", without, (draw(2, 3, 8),))
     options: dict[str, Any] = {"mask": masks.causal() & masks.padding(np.array([2, 4]))}
     dropped = layers.MultiHeadAttention(8, 2, dropout=0.3, **new)
     causal = (draw(2, 4, 8),)
@@ -387,6 +389,10 @@ def _models(draw: _Draw) -> Iterator[Example]:
     yield Example("BERT", "", bert, (ids,))
     types = draw.ids(2, 2, 4)
     yield Example("BERT", "types, mask, dropout", bert, (ids, types, mask), seed=1)
+    hears = models.WhisperConfig(7, 5, 4, 2, 1, 6, n_mels=3, max_source_len=4, dropout=0.2)
+    whisper = models.Whisper(hears, **new)
+    yield Example("Whisper", "", whisper, (draw(2, 3, 5), ids))
+    yield Example("Whisper", "dropout", whisper, (draw(2, 3, 6), ids), seed=1)
     yield from _clips(draw, new)
 
 

@@ -17,7 +17,7 @@ FLOORS = [
     {"biases"},
     {"functional"},
     {"layers"},
-    {"models", "formats"},
+    {"models", "formats", "audio"},
     {"training", "generation", "interop", "catalogue"},
     {"survey"},
     {"cli", "recipes"},

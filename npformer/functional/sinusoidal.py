@@ -97,9 +97,14 @@ def sinusoidal_backward(dy: Array, saved: SinusoidalSaved) -> Array:
     return dx
 
 
-def waves(positions: Array, n: int, layout: str = "interleaved") -> Array:
-    """Equations (1) and (2): the encoding itself, (..., n) in float64."""
-    omega = 10000.0 ** (-2.0 * np.arange(n // 2) / n)  # (1)
+def waves(positions: Array, n: int, layout: str = "interleaved", closed: bool = False) -> Array:
+    """Equations (1) and (2): the encoding itself, (..., n) in float64.
+
+    Of the n/2 wavelengths the paper's longest is a step short of 2 pi 10000; `closed`, as in
+    tensor2tensor and Whisper, it is that: omega_c = 10000^(-c / (n/2 - 1)).
+    """
+    steps = max(n // 2 - 1, 1) if closed else n / 2
+    omega = 10000.0 ** (-np.arange(n // 2) / steps)  # (1)
     angle = positions[..., None] * omega
     p = np.empty((*positions.shape, n))
     if layout == "interleaved":

@@ -4,6 +4,7 @@ With a cache (`npformer.layers.KVCache`) it looks at each token once: at all tha
 first in one pass, then at one new token a time. Without, it looks at everything each time.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -96,24 +97,24 @@ class Answer(Writer):
     """An encoder–decoder writes a target, while it looks at its source, which it reads once."""
 
     def __init__(
-        self, model: Any, source: Array, mask: BoolArray | None, start: int, room: int | None
+        self, model: Any, source: Array, mask: BoolArray | None, start: Array, room: int | None
     ) -> None:
-        super().__init__(model, np.full((len(source), 1), start, dtype=np.int64), room)
-        self._mask = mask
-        self._memory, _ = model.encode(source, mask)
+        super().__init__(model, np.tile(start.astype(np.int64), (len(source), 1)), room)
+        self._mask: tuple[BoolArray, ...] = () if mask is None else (mask,)
+        self._memory, _ = model.encode(source, *self._mask)
 
     def logits(self, written: Array) -> Array:
         options = {}
         if self._cache is not None:
             written = written[:, self._cache.length :]
             options["cache"] = self._cache
-        every: Array = self._model.decode(written, self._memory, self._mask, **options)[0]
+        every: Array = self._model.decode(written, self._memory, *self._mask, **options)[0]
         return every[:, -1]
 
     def reorder(self, index: Array) -> None:
         super().reorder(index)
         self._memory = self._memory[index]
-        self._mask = None if self._mask is None else self._mask[index]
+        self._mask = tuple(mask[index] for mask in self._mask)
 
 
 def start_writing(
@@ -122,7 +123,7 @@ def start_writing(
     ids: Array,
     max_new_tokens: int,
     *,
-    start: int | None,
+    start: int | Sequence[int] | None,
     mask: BoolArray | None,
     use_cache: bool,
     context: int | None = None,
@@ -160,10 +161,14 @@ def start_writing(
     if context is not None:
         check_size(owner, context=context)
     config = getattr(model, "config", None)
-    _check_start(owner, model, encodes, start, context)
+    first = _check_start(owner, model, encodes, start, context)
     if not encodes:
         _check_prompt(owner, ids, mask)
-    shown = max_new_tokens if encodes else ids.shape[1] + max_new_tokens - 1
+    elif mask is not None and not _takes_mask(model):
+        raise ValueError(
+            f"{owner}: the source of {type(model).__name__} has no padding, so leave out mask"
+        )
+    shown = (first.size if encodes else ids.shape[1]) + max_new_tokens - 1
     shown = shown if context is None else min(shown, context)
     if getattr(config, "position", None) == "learned" and shown > model.config.max_len:
         raise ValueError(
@@ -173,19 +178,26 @@ def start_writing(
         )
     room = shown if use_cache and hasattr(model, "new_cache") else None
     if encodes:
-        assert start is not None
-        return Answer(model, ids, mask, start, room)
+        return Answer(model, ids, mask, first, room)
     return Continuation(model, ids, mask, room, context)
 
 
-def start_of(model: Any, start: int | None) -> int | None:
-    """Return the token that a target starts with: as given, else as the configuration says."""
-    return getattr(getattr(model, "config", None), "start_token", None) if start is None else start
+def start_of(model: Any, start: int | Sequence[int] | None) -> int | Sequence[int] | None:
+    """Return the tokens that a target starts with: as given, else as the configuration says."""
+    if start is not None:
+        return start
+    told: int | None = getattr(getattr(model, "config", None), "start_token", None)
+    return told
 
 
 def _check_start(
-    owner: str, model: Any, encodes: bool, start: int | None, context: int | None
-) -> None:
+    owner: str,
+    model: Any,
+    encodes: bool,
+    start: int | Sequence[int] | None,
+    context: int | None,
+) -> Array:
+    """Return the tokens that a target starts with, one or several; none for a decoder alone."""
     name = type(model).__name__
     if encodes and start is None:
         raise ValueError(
@@ -198,11 +210,24 @@ def _check_start(
         raise ValueError(
             f"{owner}: {name} has no encoder, so there is no start token; it continues ids"
         )
-    if start is not None:
-        first = whole_numbers(start)
-        if first is None or first.ndim:
-            raise TypeError(f"{owner}: start is {start!r}; expected one token id, an int")
-        _check_tokens(owner, "start", first, model)
+    if start is None:
+        return np.zeros(0, np.int64)
+    first = whole_numbers(start)
+    if first is None or first.ndim > 1 or not first.size:
+        raise TypeError(
+            f"{owner}: start is {start!r}; expected a token id, an int, or several in a list"
+        )
+    _check_tokens(owner, "start", first, model)
+    return first.reshape(-1)
+
+
+def _takes_mask(model: Any) -> bool:
+    """Say whether `encode` has a place for a mask beside the source."""
+    try:
+        inspect.signature(model.encode).bind(None, None)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_tokens(owner: str, name: str, tokens: Array, model: Any) -> None:

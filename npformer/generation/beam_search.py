@@ -16,6 +16,7 @@ left, the search ends.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ def beam_search(
     *,
     num_beams: int = 4,
     length_penalty: float = 0.6,
-    start: int | None = None,
+    start: int | Sequence[int] | None = None,
     mask: BoolArray | None = None,
     stop: Stop | None = None,
     use_cache: bool = True,

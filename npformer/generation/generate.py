@@ -1,6 +1,6 @@
 """The loop that feeds a model its own tokens, for decoders alone and for encoder–decoders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ def generate(
     ids: Array,
     max_new_tokens: int,
     *,
-    start: int | None = None,
+    start: int | Sequence[int] | None = None,
     mask: BoolArray | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -35,14 +35,16 @@ def generate(
         A decoder alone (``model(ids, mask)`` gives logits), or an encoder–decoder (it has
         ``encode`` and ``decode``). If it has ``new_cache``, it also takes ``cache=``.
     ids : (batch, length) integer ndarray
-        A decoder's prompt, or an encoder–decoder's source.
+        A decoder's prompt, or an encoder–decoder's source: for Whisper, spectra.
     max_new_tokens : int
         How many tokens to write at the most.
-    start : int, optional
-        The token that an encoder–decoder's target starts with; needed there, and only there,
-        if its configuration has no `start_token`.
+    start : int or several, optional
+        The token that an encoder–decoder's target starts with, or several in their order, such as
+        those that tell Whisper the language and the task; needed there, and only there, if its
+        configuration has no `start_token`.
     mask : (batch, length) bool ndarray, optional
-        True = real token. A prompt is padded on the left, so that it ends where it goes on.
+        True = real token. A prompt is padded on the left, so that it ends where it goes on;
+        Whisper's spectra have no padding.
     temperature : float, optional
         0 always takes the best token.
     top_k, top_p : optional

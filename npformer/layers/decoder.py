@@ -42,7 +42,7 @@ class Decoder(Layer):
     num_layers : int
         Number of layers.
     d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
-norm_eps, rotary_base, rotary_interleaved, attention_dropout, rng, dtype
+norm_eps, rotary_base, rotary_interleaved, key_bias, attention_dropout, rng, dtype
         As for `DecoderLayer`.
     checkpoint : bool, optional
         Keep only each layer's inputs and run the layer again in backward: less memory, more
@@ -72,6 +72,7 @@ norm_eps, rotary_base, rotary_interleaved, attention_dropout, rng, dtype
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
         attention_dropout: float | None = None,
+        key_bias: bool = True,
         checkpoint: bool = False,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
@@ -94,6 +95,7 @@ norm_eps, rotary_base, rotary_interleaved, attention_dropout, rng, dtype
                 rotary_base=rotary_base,
                 rotary_interleaved=rotary_interleaved,
                 attention_dropout=attention_dropout,
+                key_bias=key_bias,
                 rng=rng,
                 dtype=dtype,
             )

@@ -44,7 +44,7 @@ class DecoderLayer(Layer):
     Parameters
     ----------
     d_model, num_heads, d_ff, num_kv_heads, dropout, bias, activation, norm, norm_position, \
-norm_eps, rotary_base, rotary_interleaved, attention_dropout, rng, dtype
+norm_eps, rotary_base, rotary_interleaved, key_bias, attention_dropout, rng, dtype
         As for `EncoderLayer`. Rotary positions act in self-attention only.
 
     Attributes
@@ -74,6 +74,7 @@ norm_eps, rotary_base, rotary_interleaved, attention_dropout, rng, dtype
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
         attention_dropout: float | None = None,
+        key_bias: bool = True,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -90,12 +91,20 @@ norm_eps, rotary_base, rotary_interleaved, attention_dropout, rng, dtype
             attention_dropout,
             rotary_base=rotary_base,
             rotary_interleaved=rotary_interleaved,
+            key_bias=key_bias,
             rng=rng,
             dtype=dtype,
         )
         self.self_attention_norm = make_norm(norm, d_model, norm_eps, bias, dtype)
         self.cross_attention = MultiHeadAttention(
-            d_model, num_heads, num_kv_heads, bias, attention_dropout, rng=rng, dtype=dtype
+            d_model,
+            num_heads,
+            num_kv_heads,
+            bias,
+            attention_dropout,
+            key_bias=key_bias,
+            rng=rng,
+            dtype=dtype,
         )
         self.cross_attention_norm = make_norm(norm, d_model, norm_eps, bias, dtype)
         self.feed_forward = FeedForward(d_model, d_ff, activation, bias, rng=rng, dtype=dtype)

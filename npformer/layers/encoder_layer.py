@@ -57,6 +57,7 @@ class EncoderLayer(Layer):
     norm_eps : float, optional
     rotary_base : float, optional
     rotary_interleaved : bool, optional
+    key_bias : bool, optional
         See `MultiHeadAttention`.
     attention_dropout : float, optional
         Rate for attention weights, if it is not `dropout`.
@@ -90,6 +91,7 @@ class EncoderLayer(Layer):
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
         attention_dropout: float | None = None,
+        key_bias: bool = True,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -106,6 +108,7 @@ class EncoderLayer(Layer):
             attention_dropout,
             rotary_base=rotary_base,
             rotary_interleaved=rotary_interleaved,
+            key_bias=key_bias,
             rng=rng,
             dtype=dtype,
         )

@@ -81,6 +81,9 @@ class MultiHeadAttention(Layer):
         If given, queries and keys are turned by their positions with this base.
     rotary_interleaved : bool, optional
         Which coordinates make a pair; see `npformer.functional.rotary`.
+    key_bias : bool, optional
+        False leaves out the bias of the map to keys, whatever `bias` says. Without rotary it adds
+        the same to all of a query's scores, which softmax does not see.
     rng : numpy.random.Generator, optional
         As for `Linear`.
     dtype : float32 or float64, optional
@@ -110,6 +113,7 @@ class MultiHeadAttention(Layer):
         *,
         rotary_base: float | None = None,
         rotary_interleaved: bool = False,
+        key_bias: bool = True,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -129,7 +133,9 @@ class MultiHeadAttention(Layer):
         self.rotary_base = rotary_base
         self.rotary_interleaved = rotary_interleaved
         self.q_proj = Linear(d_model, d_model, bias, rng=rng, dtype=dtype)
-        self.k_proj = Linear(d_model, num_kv_heads * d_head, bias, rng=rng, dtype=dtype)
+        self.k_proj = Linear(
+            d_model, num_kv_heads * d_head, bias and key_bias, rng=rng, dtype=dtype
+        )
         self.v_proj = Linear(d_model, num_kv_heads * d_head, bias, rng=rng, dtype=dtype)
         self.out_proj = Linear(d_model, d_model, bias, rng=rng, dtype=dtype)
 

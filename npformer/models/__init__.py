@@ -5,6 +5,7 @@ from .bert import BERT, BERTConfig
 from .clip import CLIP, CLIPConfig
 from .gpt import GPT, GPTConfig
 from .transformer import Transformer, TransformerConfig
+from .whisper import Whisper, WhisperConfig
 
 __all__ = [
     "Model",
@@ -16,4 +17,6 @@ __all__ = [
     "BERTConfig",
     "CLIP",
     "CLIPConfig",
+    "Whisper",
+    "WhisperConfig",
 ]

@@ -20,7 +20,7 @@ def initialize_weights(
     """Draw every matrix from N(0, 0.02²), residual projections from N(0, 0.02² / 2L).
 
     A stack of L blocks adds 2 L branches to its stream; scaled so, their sum keeps its variance
-    whatever the depth. Biases stay 0 and the scales of norms 1.
+    whatever the depth. Biases stay 0, the scales of norms 1, and what is frozen as it is.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def initialize_weights(
     """
     rng = np.random.default_rng(rng)
     for name, parameter in model.named_parameters():
-        if parameter.value.ndim >= 2:
+        if parameter.trainable and parameter.value.ndim >= 2:
             layers = (other or {}).get(name.partition(".")[0], num_layers)
             std = 0.02 / math.sqrt(2 * layers) if name.endswith(RESIDUAL) else 0.02
             draw_normal(parameter, std, rng)

@@ -82,9 +82,9 @@ class Model(Layer):
         -------
         model : Model
             Of this class; called on `Model` itself, of the class that the folder describes:
-            ``gpt2`` and ``llama`` are a GPT, ``bert`` is a BERT, ``clip`` a CLIP, ``marian`` a
-            Transformer. Base models load as well as those with a head, which says the
-            configuration's `head`.
+            ``gpt2`` and ``llama`` are a GPT, ``bert`` is a BERT, ``clip`` a CLIP,
+            ``whisper`` a Whisper, ``marian`` a Transformer. Base models load as well as those
+            with a head, which says the configuration's `head`, if any.
 
         Raises
         ------

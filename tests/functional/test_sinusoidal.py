@@ -10,6 +10,7 @@ from support.oracle import assert_gradients
 from support.strategies import leads, normal, seeds
 
 import npformer.functional as F
+from npformer.functional.sinusoidal import waves
 
 widths = st.integers(1, 4).map(lambda half: 2 * half)
 layouts = st.sampled_from(["interleaved", "halves"])
@@ -29,6 +30,14 @@ def test_values_by_the_formula_of_the_paper(position):
         angle = position / 10000 ** (2 * c / 6)
         assert math.isclose(y[2 * c], math.sin(angle), abs_tol=1e-9)
         assert math.isclose(y[2 * c + 1], math.cos(angle), abs_tol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "lengths"), [(2, [1]), (4, [1, 10000]), (6, [1, 100, 10000])])
+def test_closed_waves_reach_their_longest(n, lengths):
+    """As Whisper has them; wavelengths are these times 2 pi."""
+    t = np.arange(50)
+    want = np.sin(t[:, None] / lengths)
+    np.testing.assert_allclose(waves(t, n, "halves", closed=True)[:, : n // 2], want, atol=1e-12)
 
 
 def test_position_zero_by_hand():

@@ -73,7 +73,11 @@ BASE = [case for case in CASES if case not in WITH_LOSS]
 
 def theirs(case, seed=0, **options):
     """A model of transformers, its parameters away from their initial values."""
-    name, given = CASES[case]
+    return drawn(*CASES[case], seed, **options)
+
+
+def drawn(name, given, seed=0, **options):
+    """One of transformers' classes with options, its parameters away from their initial values."""
     kind = getattr(transformers, name)
     torch.manual_seed(seed)
     config = kind.config_class(**given | NO_TOKENS | options, attn_implementation="eager")

@@ -52,6 +52,19 @@ def test_the_formula(num_kv_heads):
     assert_close(layer(x), everything)
 
 
+def test_without_a_bias_of_keys_nothing_else_changes():
+    """Since softmax does not see it."""
+    whole, layer, x = attention(2), attention(2, key_bias=False), normal(0, 2, 3, D)
+    assert set(whole.state_dict()) - set(layer.state_dict()) == {"k_proj.bias"}
+    state = whole.state_dict()
+    del state["k_proj.bias"]
+    layer.load_state_dict(state)
+    assert_close(layer(x), whole(x))
+    assert layer.q_proj.bias is not None
+    none = MultiHeadAttention(D, H, bias=False, key_bias=True)
+    assert none.k_proj.bias is None
+
+
 @given(seeds, st.permutations(range(5)))
 def test_without_positions_a_permuted_sequence_gives_the_permuted_output(seed, order):
     layer, x, dy = attention(2), normal(seed, 2, 5, D), normal(seed + 1, 2, 5, D)

@@ -1,8 +1,10 @@
 """Small models of every kind, and batches for them."""
 
+import dataclasses
+
 import numpy as np
 
-from npformer.models import BERT, GPT, Transformer
+from npformer.models import BERT, GPT, Transformer, Whisper
 from support.passes import moved
 
 VOCAB, LENGTH = 7, 5
@@ -43,12 +45,21 @@ OPTIONS = {
         "tie_embeddings": False,
     },
 }
-CASES = [(kind, position) for kind in (GPT, Transformer, BERT) for position in OPTIONS]
+CASES = [(kind, position) for kind in (GPT, Transformer, BERT, Whisper) for position in OPTIONS]
+SPECTRA = {"n_mels": 3, "max_source_len": 4}  # Whisper's
+
+
+def fields(kind):
+    """Names of what a model is configured by."""
+    return {field.name for field in dataclasses.fields(kind.config_type)}
 
 
 def build(kind, position="learned", dtype=np.float64, seed=0, **options):
     """A model at its initial values."""
-    options = SIZES | {"dropout": 0.0} | OPTIONS[position] | options
+    given = SIZES | {"dropout": 0.0} | OPTIONS[position]
+    if kind is Whisper:  # whose norms and positions are always the same
+        given = {name: given[name] for name in fields(kind) & given.keys()} | SPECTRA
+    options = given | options
     return kind(kind.config_type(**options), rng=np.random.default_rng(seed), dtype=dtype)
 
 
@@ -57,10 +68,10 @@ def trained(*arguments, **options):
     return moved(build(*arguments, **options))
 
 
-def batch(kind, seed=0, size=3):
+def batch(kind, seed=0, size=3, dtype=np.float64):
     """(ids, targets, mask), or (source, target_in, targets, source_mask); some do not count.
 
-    BERT's are (ids, targets, mask, types).
+    BERT's are (ids, targets, mask, types), Whisper's (mel, target_in, targets).
     """
     rng = np.random.default_rng(seed)
     ids, more, targets = rng.integers(0, VOCAB, (3, size, LENGTH))
@@ -69,6 +80,9 @@ def batch(kind, seed=0, size=3):
     mask[0, 3:] = mask[-1, :2] = False
     if kind is GPT:
         return ids, targets, mask
+    if kind is Whisper:
+        mel = rng.standard_normal((size, 3, 7)).astype(dtype)
+        return mel, more[:, :4], targets[:, :4]
     if kind is BERT:
         return ids, targets, mask, more % 2
     return ids, more[:, :4], targets[:, :4], mask

@@ -10,8 +10,9 @@ from .llama import LLAMA
 from .llama_gguf import LLAMA_GGUF
 from .marian import MARIAN
 from .name_map import NameMap
+from .whisper import WHISPER
 
 HUGGING_FACE: dict[str, NameMap] = {
-    names.model_type: names for names in (GPT2, LLAMA, BERT, CLIP, MARIAN)
+    names.model_type: names for names in (GPT2, LLAMA, BERT, CLIP, MARIAN, WHISPER)
 }
 GGUF: dict[str, NameMap] = {names.model_type: names for names in (LLAMA_GGUF,)}
