@@ -261,10 +261,8 @@ def _of_gguf(path: Path, library: Any) -> Tokenizer:
             f"'gpt2', that cuts text as one of {', '.join(_LONE_DIGITS)}. Use the model's folder, "
             f"which has a {TOKENIZER}"
         )
-    tokens = found.get("tokenizer.ggml.tokens")
-    merges = found.get("tokenizer.ggml.merges")
-    if not _are_texts(tokens) or not _are_texts(merges):
-        raise CheckpointError(f"{path} has no lists of tokens and merges; fetch it again")
+    tokens = _texts(path, found, "tokenizer.ggml.tokens")
+    merges = _texts(path, found, "tokenizer.ggml.merges")
     kinds = found.get("tokenizer.ggml.token_type") or [1] * len(tokens)
     try:
         pairs = [tuple(merge.split(" ")) for merge in merges]
@@ -298,5 +296,8 @@ def _of_gguf(path: Path, library: Any) -> Tokenizer:
     return Tokenizer(made, str(path), ends, chat)
 
 
-def _are_texts(found: Any) -> bool:
-    return isinstance(found, list) and all(isinstance(text, str) for text in found)
+def _texts(path: Path, found: Mapping[str, Any], key: str) -> list[str]:
+    texts = found.get(key)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise CheckpointError(f"{path} has no list of texts {key}; fetch it again")
+    return texts

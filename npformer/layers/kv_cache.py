@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ..core.arrays import Array, BoolArray, check_integers, check_size
+from ..core.arrays import Array, BoolArray, check_count, check_integers, check_size
 
 if TYPE_CHECKING:
     from ..core.layer import Layer
@@ -248,6 +248,23 @@ class KVCache:
             kept.memory = kept.memory[index]
         self._real, self._positions = self._real[index], self._positions[index]
         self.batch = len(index)
+
+    def forget(self, length: int) -> None:
+        """Keep the first `length` tokens alone, so that another text can go on from them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not an int from 0 to the number of tokens seen.
+        """
+        check_count("KVCache.forget", length=length)
+        seen = self.length
+        if length > seen:
+            raise ValueError(
+                f"KVCache.forget: length is {length}; expected at most {seen}, the tokens seen"
+            )
+        for kept in self._own.values():
+            kept.length = length
 
     def _agreed_length(self) -> int:
         """Return how many tokens the layers have seen.
