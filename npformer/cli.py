@@ -1,4 +1,4 @@
-"""The ``npformer`` command: train, sample, look at attention, check gradients.
+"""The ``npformer`` command: train, sample, look at attention, check gradients, use real models.
 
 A subcommand is one function that adds its parser to the table and says what runs it. To add
 one, write such a function and list it in `COMMANDS`.
@@ -16,6 +16,7 @@ import numpy as np
 
 from ._version import __version__
 from .core.errors import MissingExtraError, NonFiniteError
+from .hub.commands import register_chat, register_embed, register_generate, register_models
 from .recipes import RECIPES, Recipe
 from .recipes._pictures import check_folder, draw_attention
 from .recipes._recipe import ATTENTIONS
@@ -272,5 +273,9 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     _register_sample,
     _register_attention,
     _register_check,
+    register_models,
+    register_embed,
+    register_generate,
+    register_chat,
 )
 """What ``npformer`` can do, in the order of its help."""

@@ -5,6 +5,7 @@ shapes run from the fastest axis on; here they are NumPy's.
 """
 
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ class GGUFTensors(Tensors):
         return array.reshape(shape)
 
 
+# A file that is open already is not read again: to find its way through the metadata of a large
+# vocabulary takes the library seconds. By path, time and size; gone when nobody holds it.
+_OPEN: weakref.WeakValueDictionary[tuple[Path, int, int], GGUFTensors] = (
+    weakref.WeakValueDictionary()
+)
+
+
 def open_gguf(path: str | os.PathLike[str]) -> GGUFTensors:
     """Open a GGUF file.
 
@@ -65,8 +73,14 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFTensors:
     library = optional("gguf", extra="hub", purpose="read GGUF files")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    status = path.stat()
+    key = path.resolve(), status.st_mtime_ns, status.st_size
+    found = _OPEN.get(key)
+    if found is not None:
+        return found
     try:
-        return GGUFTensors(path, library.GGUFReader(path), library.quants)
+        found = _OPEN[key] = GGUFTensors(path, library.GGUFReader(path), library.quants)
+        return found
     except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) is no whole GGUF file: {error}; it was perhaps "

@@ -20,6 +20,7 @@ from ..core.arrays import (
     describe,
     whole_numbers,
 )
+from ..layers.kv_cache import KVCache
 
 Stop: TypeAlias = int | Sequence[int] | Callable[[Array], BoolArray]
 
@@ -33,10 +34,14 @@ class Writer(ABC):
         What stands there before anything is written.
     """
 
-    def __init__(self, model: Any, begun: Array, room: int | None) -> None:
+    def __init__(
+        self, model: Any, begun: Array, room: int | None, cache: KVCache | None = None
+    ) -> None:
         self.begun = begun
         self._model = model
-        self._cache = None if room is None else model.new_cache(len(begun), room)
+        if cache is None and room is not None:
+            cache = model.new_cache(len(begun), room)
+        self._cache = cache
 
     @abstractmethod
     def logits(self, written: Array) -> Array:
@@ -62,9 +67,10 @@ class Continuation(Writer):
         mask: BoolArray | None,
         room: int | None,
         context: int | None = None,
+        cache: KVCache | None = None,
     ) -> None:
         fits = context is None or ids.shape[1] <= context
-        super().__init__(model, ids.astype(np.int64), room if fits else None)
+        super().__init__(model, ids.astype(np.int64), room if fits else None, cache)
         self._mask = mask
         self._context = context
 
@@ -128,6 +134,7 @@ def start_writing(
     use_cache: bool,
     context: int | None = None,
     slides: bool = False,
+    cache: KVCache | None = None,
 ) -> Writer:
     """Check what `generate` and `beam_search` are given alike, and begin.
 
@@ -135,7 +142,7 @@ def start_writing(
     ----------
     owner : str
         Who asks.
-    model, ids, max_new_tokens, start, mask, use_cache, context
+    model, ids, max_new_tokens, start, mask, use_cache, context, cache
         As for `npformer.generation.generate`.
     slides : bool, optional
         Whether `owner` has an option `context` to point to.
@@ -177,9 +184,31 @@ def start_writing(
             + (f", or pass context={model.config.max_len}" if slides and not encodes else "")
         )
     room = shown if use_cache and hasattr(model, "new_cache") else None
+    if cache is not None:
+        _check_given_cache(owner, cache, ids, shown, encodes or context is not None or room is None)
     if encodes:
         return Answer(model, ids, mask, first, room)
-    return Continuation(model, ids, mask, room, context)
+    return Continuation(model, ids, mask, room, context, cache)
+
+
+def _check_given_cache(owner: str, cache: KVCache, ids: Array, shown: int, useless: bool) -> None:
+    """Refuse a cache that cannot be gone on with."""
+    if not isinstance(cache, KVCache):
+        raise TypeError(
+            f"{owner}: cache is {describe(cache)}; expected a KVCache, from "
+            f"model.new_cache(batch, max_len)"
+        )
+    if useless:
+        raise ValueError(
+            f"{owner}: a cache can be gone on with by a decoder alone that has one, without "
+            f"context and with use_cache"
+        )
+    if cache.batch != len(ids) or cache.length >= ids.shape[1] or shown > cache.max_len:
+        raise ValueError(
+            f"{owner}: the cache has seen {cache.length} tokens of a batch of {cache.batch} and "
+            f"has room for {cache.max_len}; with ids {ids.shape} it has to have seen fewer than "
+            f"{ids.shape[1]} of {len(ids)}, and needs room for {shown}"
+        )
 
 
 def start_of(model: Any, start: int | Sequence[int] | None) -> int | Sequence[int] | None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..core.arrays import Array, BoolArray, check_generator, describe
+from ..layers.kv_cache import KVCache
 from ._writer import Stop, endings, start_of, start_writing
 from .sampling import check_repetition_penalty, check_sampling, next_tokens, penalise_repeats
 
@@ -25,6 +26,7 @@ def generate(
     stop: Stop | None = None,
     context: int | None = None,
     use_cache: bool = True,
+    cache: KVCache | None = None,
     on_token: Callable[[Array], object] | None = None,
 ) -> Array:
     """Write up to `max_new_tokens` tokens.
@@ -69,6 +71,10 @@ def generate(
         Whether to keep the keys and values of past tokens, rather than to compute them anew for
         each token. The tokens are the same, but for rounding. Of no effect for a model without
         ``new_cache``.
+    cache : KVCache, optional
+        From a decoder's ``new_cache``, to be used and left filled: tokens of the prompt that it
+        has seen before, as many as its length says, are not looked at again. Afterwards it has
+        seen all but the last token written. So a conversation goes on where it stood.
     on_token : callable, optional
         Called after each step with the tokens that it has written, a (batch,) int64 array of
         its own; rows that have ended repeat theirs. Writing waits for it. It may not change the
@@ -104,6 +110,7 @@ def generate(
         use_cache=use_cache,
         context=context,
         slides=True,
+        cache=cache,
     )
     written = writer.begun
     first = written.shape[1]
