@@ -51,6 +51,8 @@ RELATED = {
     "ignore": "warn",
 }
 SYMMETRIC = (
+    "add",
+    "multiply",
     "max",
     "min",
     "swapaxes",
