@@ -75,6 +75,14 @@ def times_of(work, seconds, *, at_least=3, at_most=100):
     return times
 
 
+def at_least_one(text):
+    """Read a count from the command line."""
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)  # argparse says what was given
+    return count
+
+
 def peak_memory():
     """Return the most memory that this process has held, in megabytes."""
     import resource  # not on Windows

@@ -51,12 +51,14 @@ def batch_of(size):
     return np.random.default_rng(1).integers(0, vocab, (2, batch, context))
 
 
-def npformer_step(size):
+def npformer_step(size, workers="auto"):
     """Return a function that takes a step, and returns the loss before it."""
     from npformer.training import AdamW, Trainer
 
     model = model_of(size)
     optimizer = AdamW(model.parameters(), lr=1e-4, weight_decay=0.1)
-    trainer = Trainer(model, optimizer, clip_norm=1.0, rng=np.random.default_rng(2))
+    trainer = Trainer(
+        model, optimizer, clip_norm=1.0, workers=workers, rng=np.random.default_rng(2)
+    )
     ids, targets = batch_of(size)
     return lambda: trainer.step(ids, targets)

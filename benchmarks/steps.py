@@ -4,9 +4,10 @@
 
 A step is forward, backward, clipping to a common norm of 1, and AdamW with weight decay on
 matrices alone, in float32, by what a user would write: on this side a `Trainer` with its
-defaults. Every measurement is a process of its own, all sides in turn, so that a machine whose
-speed drifts favours none. Shown are medians of the rounds; a ratio is the median of the ratios
-within a round.
+defaults, and beside it the same with the batch in one piece and in two, to see whether it chose
+well. The other sides run as they would without npformer's allocator setting. Every measurement
+is a process of its own, all sides in turn, so that a machine whose speed drifts favours none.
+Shown are medians of the rounds; a ratio is the median of the ratios within a round.
 
 The share of the peak is the step's matmul arithmetic, by formula, over its time and over the
 speed of one large float32 product, measured in the same run:
@@ -24,6 +25,7 @@ import statistics
 
 from _common import (
     Table,
+    at_least_one,
     in_process,
     installed,
     machine,
@@ -36,7 +38,8 @@ from _common import (
 )
 from _gpt import FORMULA, NAMES, USUAL, batch_of, flops, model_of, npformer_step
 
-SIDES = {"npformer": "numpy", "torch": "torch", "compile": "torch", "jax": "jax"}
+PEERS = {"torch": "torch", "compile": "torch", "jax": "jax"}
+OWN = {"npformer": "auto", "1 worker": 1, "2 workers": 2}
 
 
 def torch_step(size, compiled):
@@ -134,7 +137,7 @@ def jax_step(size):
 def measure(side, size):
     """Print the median seconds of a step, the loss of the first, and the peak in megabytes."""
     step = {
-        "npformer": lambda: npformer_step(size),
+        **{own: lambda workers=w: npformer_step(size, workers) for own, w in OWN.items()},
         "torch": lambda: torch_step(size, compiled=False),
         "compile": lambda: torch_step(size, compiled=True),
         "jax": lambda: jax_step(size),
@@ -149,7 +152,9 @@ def compare(size, sides, rounds, peak):
     found = {side: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
-            found[side].append(numbers(in_process(__file__, "--measure", side, size)))
+            environment = {} if side in OWN else {"NPFORMER_KEEP_MEMORY": "0"}
+            printed = in_process(__file__, "--measure", side, size, environment=environment)
+            found[side].append(numbers(printed))
     print(f"\n{NAMES[size]}: {flops(size) / 1e9:,.1f} GFLOPs of matmul a step\n")
     table = Table("", "a step", "of the peak", "peak memory", "first loss", "ratio")
     for side in sides:
@@ -168,16 +173,16 @@ def compare(size, sides, rounds, peak):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=at_least_one, default=3)
     parser.add_argument("--sizes", nargs="+", choices=NAMES, default=USUAL)
-    parser.add_argument("--peers", nargs="*", choices=list(SIDES)[1:], default=list(SIDES)[1:])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         measure(*arguments.measure)
         return
-    present = installed(SIDES[peer] for peer in arguments.peers)
-    sides = ["npformer", *(peer for peer in arguments.peers if SIDES[peer] in present)]
+    present = installed(PEERS[peer] for peer in arguments.peers)
+    sides = [*OWN, *(peer for peer in arguments.peers if PEERS[peer] in present)]
     peak = sgemm_peak()
     print(f"{machine()}; float32 matmul at {peak / 1e9:,.0f} GFLOP/s")
     print(f"FLOPs of matmul: {FORMULA}")

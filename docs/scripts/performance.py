@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is imported
@@ -51,7 +52,7 @@ def whole_array(f, *arguments):
     def run():
         usual, _elementwise.PIECE_BYTES = _elementwise.PIECE_BYTES, 1 << 40
         try:
-            return f(*arguments)[0]
+            return f(*arguments)
         finally:
             _elementwise.PIECE_BYTES = usual
 
@@ -59,9 +60,17 @@ def whole_array(f, *arguments):
 
 
 def activations():
-    x = normal(TOKENS, INNER)
-    yield Trick("GELU in pieces of 512 KiB", whole_array(F.gelu, x), lambda: F.gelu(x)[0])
-    yield Trick("SiLU in pieces of 512 KiB", whole_array(F.silu, x), lambda: F.silu(x)[0])
+    x, dy = normal(TOKENS, INNER), normal(TOKENS, INNER)
+    for name, op, back in (
+        ("GELU", F.gelu, F.gelu_backward),
+        ("SiLU", F.silu, F.silu_backward),
+    ):
+
+        def both_ways(op=op, back=back):
+            y, saved = op(x)
+            return y, back(dy, saved)
+
+        yield Trick(f"{name} in pieces of 512 KiB", whole_array(both_ways), both_ways)
 
 
 def norms():
@@ -119,20 +128,25 @@ def embeddings():
 
 
 def losses():
-    x, w, targets = normal(256, WIDTH), normal(VOCAB, WIDTH) * 0.1, RNG.integers(0, VOCAB, 256)
+    for tokens, vocab, name in (
+        (256, VOCAB, "loss over 50,257 words, 256 tokens, with one matrix of them, not three"),
+        (4096, 4096, "loss over 4,096 words, 4,096 tokens, with no such matrix"),
+    ):
+        x, w = normal(tokens, WIDTH), normal(vocab, WIDTH) * 0.1
+        targets = RNG.integers(0, vocab, tokens)
+        yield Trick(name, partial(whole_loss, x, w, targets), partial(joint_loss, x, w, targets))
 
-    def whole():
-        logits, linear_saved = F.linear(x, w)
-        loss, saved = F.cross_entropy(logits, targets)
-        dx, dw, _ = F.linear_backward(F.cross_entropy_backward(1.0, saved), linear_saved)
-        return loss, dx, dw
 
-    def in_chunks():
-        loss, saved = F.linear_cross_entropy(x, w, targets)
-        dx, dw, *_ = F.linear_cross_entropy_backward(1.0, saved)
-        return loss, dx, dw
+def whole_loss(x, w, targets):
+    logits, linear_saved = F.linear(x, w)
+    loss, saved = F.cross_entropy(logits, targets)
+    dx, dw, _ = F.linear_backward(F.cross_entropy_backward(1.0, saved), linear_saved)
+    return loss, dx, dw
 
-    yield Trick("loss over 50,257 words without their matrix", whole, in_chunks)
+
+def joint_loss(x, w, targets):
+    loss, saved = F.linear_cross_entropy(x, w, targets)
+    return loss, *F.linear_cross_entropy_backward(1.0, saved)
 
 
 def attention():
@@ -149,10 +163,13 @@ def attention():
 
 
 def optimizers():
+    start = [normal(4 * 768, 768) for _ in range(8)]
+    gradients = [normal(4 * 768, 768) for _ in range(8)]
+
     def parameters():
-        found = [Parameter(normal(4 * 768, 768)) for _ in range(8)]
-        for parameter in found:
-            parameter.grad = np.ones_like(parameter.value)
+        found = [Parameter(value.copy()) for value in start]
+        for parameter, gradient in zip(found, gradients, strict=True):
+            parameter.grad = gradient.copy()
         return found
 
     whole, pieces = parameters(), parameters()
@@ -170,14 +187,13 @@ def optimizers():
             square[...] = 0.999 * square + 0.001 * g**2
             mh, vh = mean / (1 - 0.9 ** count[0]), square / (1 - 0.999 ** count[0])
             p.value -= 1e-3 * mh / (np.sqrt(vh) + 1e-8)
-        return norm
+        return whole[0].value, whole[-1].value
 
     def ours():
-        norm = grad_norm([("", p) for p in pieces])
-        optimizer.step(1 / norm)
-        return norm
+        optimizer.step(1 / grad_norm([("", p) for p in pieces]))
+        return pieces[0].value, pieces[-1].value
 
-    yield Trick("clipping and AdamW in one walk over 19 M entries", plain, ours)
+    yield Trick("norm, clipping and AdamW over 19 M entries", plain, ours)
 
 
 def check(trick):
