@@ -202,9 +202,11 @@ def hard(_, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=200, help="how many (200)")
+    parser.add_argument("--first", type=int, default=0, help="of them, to run a share (0)")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
+    first = arguments.first
     jobs = {way: (right, math.ceil(share * arguments.seeds)) for way, (share, *_) in WAYS.items()}
     jobs[HARD] = hard, arguments.seeds
     jobs["wrong gradients"] = wrong, math.ceil(arguments.seeds / 10)
@@ -214,7 +216,7 @@ def main():
     with ProcessPoolExecutor(arguments.workers) as pool:
         for way, (job, seeds) in jobs.items():
             total = Tally()
-            for tally in pool.map(job, [way] * seeds, range(seeds)):
+            for tally in pool.map(job, [way] * seeds, range(first, first + seeds)):
                 total.add(tally)
             kinds = ("checks", "tensors", "false alarm", "inconclusive", "miss", "wrong family")
             counts = "".join(f"{total.counts[kind]:13}" for kind in kinds)

@@ -114,7 +114,9 @@ def _register_sample(commands: Any) -> None:
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
-        help="text: what to go on from (default: a line end); dates: the date to translate",
+        help="text: what to go on from (default: a line end); dates: the date to translate; "
+        "masked: a text with <mask> for every character that is to be filled in; captions: the "
+        "sentence of a scene, which is drawn and named (default: any)",
     )
     parser.add_argument(
         "--tokens", type=COUNT.parse, metavar="N", help="the most that is written (text: 500)"
@@ -123,7 +125,7 @@ def _register_sample(commands: Any) -> None:
         "--temperature",
         type=NOT_NEGATIVE.parse,
         metavar="X",
-        help="0 takes the likeliest character each time (text: 0.8, dates: 0)",
+        help="0 takes the likeliest character each time (text: 0.8, dates and masked: 0)",
     )
     parser.add_argument(
         "--top-k", type=COUNT.parse, metavar="K", help="draw from the K likeliest characters"
@@ -168,7 +170,8 @@ def _register_attention(commands: Any) -> None:
         type=kinds.parse,
         metavar=kinds.metavar,
         help="which attention: cross, of the decoder to what is read; self, of the decoder to what "
-        "is written; encoder, of what is read to itself (dates: cross; text: self, the only one)",
+        "is written; encoder, of what is read to itself; text, of CLIP's texts (dates: cross; the "
+        "others have only one)",
     )
     parser.add_argument(
         "--layer",

@@ -8,13 +8,13 @@ Forward, for ids t (batch, length) and their types
     (5)  L = cross_entropy(logits, targets) with (4) in one, functional/linear_cross_entropy.py
     (6)  p = tanh(W_p h_0 + b_p)            the pooler: of the first token, beside (3) to (5)
 
-Backward, given dL
+Backward, given dL, or dp
+    (6') dh_0, from dp; 0 elsewhere         beside (5') to (3')
     (5') dlogits                            together with (4'): linear_cross_entropy.py
     (4') du, dW_out, db_out                 a tied table receives this ...
     (3') dh                                 0 where nothing is counted
     (2') dx
     (1') dW_embed                           ... and this: the sum of both uses
-    (6') dh_0, given dp; 0 elsewhere
 
 Why (3) is of the counted alone: masked language modelling asks for 15 tokens in 100, and the
 head is as costly as several layers. (5) has no bias of its own; b_out is a column more of W_out,

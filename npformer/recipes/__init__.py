@@ -5,10 +5,14 @@
 """
 
 from ._recipe import Recipe
+from .captions import Captions
 from .dates import Dates
+from .masked import Masked
 from .text import Text
 
-RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (Dates, Text)}
+RECIPES: dict[str, type[Recipe]] = {
+    recipe.name: recipe for recipe in (Dates, Text, Masked, Captions)
+}
 """Every recipe by its name; the ``npformer`` command offers what stands here."""
 
-__all__ = ["RECIPES", "Recipe", "Dates", "Text"]
+__all__ = ["RECIPES", "Recipe", "Dates", "Text", "Masked", "Captions"]

@@ -24,6 +24,7 @@ ATTENTIONS = {
     "cross": ("decoder.", ".cross_attention"),
     "self": ("decoder.", ".self_attention"),
     "encoder": ("encoder.", ".self_attention"),
+    "text": ("text.encoder.", ".self_attention"),
 }
 
 

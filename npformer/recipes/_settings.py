@@ -40,6 +40,7 @@ NOT_NEGATIVE = Rule(float, "a number of at least 0", lambda x: 0 <= x < math.inf
 SHARE = Rule(float, "a number of at least 0 and below 1", lambda x: 0 <= x < 1, "X")
 PROBABILITY = Rule(float, "a number above 0 and at most 1", lambda x: 0 < x <= 1, "P")
 FILE = Rule(str, "the path of a file", lambda path: path != "", "FILE")
+PATH = Rule(str, "the path of a file or a folder", lambda path: path != "", "PATH")
 
 
 def one_of(*choices: str) -> Rule:

@@ -15,10 +15,8 @@ Karpathy (2022), nanoGPT, https://github.com/karpathy/nanoGPT, "quick start" and
 config/train_shakespeare_char.py.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +28,7 @@ from ..models import GPT, GPTConfig, Model
 from ._pictures import Attention
 from ._recipe import BATCH, SAMPLE, Recipe, pick_attention, stream
 from ._settings import COUNT, FILE, POSITIVE, SHARE, InputError, Settings, one_of, option
+from ._texts import digest, python_documentation, read
 from ._vocabulary import Vocabulary
 
 _LOOK = 64  # windows of held-out text that are looked at during training
@@ -199,11 +198,11 @@ class Text(Recipe):
 
     def record(self) -> dict[str, Any]:
         """Return what a checkpoint holds; a digest stands for the text."""
-        return {**super().record(), "text": _digest(self.text)}
+        return {**super().record(), "text": digest(self.text)}
 
     def check_record(self, metadata: Mapping[str, Any]) -> None:
         """Refuse to go on with another text than the run began with."""
-        if metadata.get("text") != _digest(self.text):
+        if metadata.get("text") != digest(self.text):
             raise InputError(
                 f"{self.settings.data or 'the documentation of this Python'} is not the text that "
                 f"the run began with; give that one as --data"
@@ -248,42 +247,6 @@ class Text(Recipe):
         return Attention(weights, list(text), list(text), which, "looks from", "looks at")
 
 
-def python_documentation() -> str:
-    """Return the topics of Python's ``help()``, in alphabetical order.
-
-    Raises
-    ------
-    InputError
-        If this Python comes without them.
-    """
-    try:
-        from pydoc_data.topics import topics
-    except ImportError as error:
-        raise InputError(
-            "this Python comes without its documentation (pydoc_data.topics); give a text: --data"
-        ) from error
-    return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
-
-
-def read(path: str) -> str:
-    """Return the text of a UTF-8 file, whatever its line ends.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is not UTF-8.
-    """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"--data {path} is not UTF-8 text: byte {error.object[error.start]:#04x} at "
-            f"{error.start:,}; convert it to UTF-8"
-        ) from error
-    except OSError as error:
-        raise InputError(f"--data {path} cannot be read: {error.strerror or error}") from error
-
-
 def _windows(ids: Array, starts: Array, length: int) -> tuple[Array, Array]:
     """Return the windows that begin at `starts`, and the characters that follow each place."""
     at = starts[:, None] + np.arange(length)
@@ -293,7 +256,3 @@ def _windows(ids: Array, starts: Array, length: int) -> tuple[Array, Array]:
 def _beginning(vocabulary: Vocabulary) -> str:
     """Return a line end, after which anything may begin, or the first character there is."""
     return "\n" if "\n" in vocabulary.ids else vocabulary.tokens[0]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -9,6 +9,7 @@ from support.passes import assert_close, assert_equal, moved
 
 import npformer.functional as F
 from npformer import Layer, gradcheck
+from npformer.generation import generate
 from npformer.models import BERT, GPT, BERTConfig
 from npformer.training import AdamW, Trainer
 from npformer.training.checkpoint import load_model
@@ -152,6 +153,8 @@ def test_a_base_gpt_ends_with_its_hidden_states():
     assert_close(base(ids(), cache=cache), h)
     with pytest.raises(ValueError, match=re.escape("GPTConfig(head=True)")):
         base.loss(ids(), ids())
+    with pytest.raises(ValueError, match="this GPT is a base model, without a head"):
+        generate(base, ids(), 1)
 
 
 @pytest.mark.parametrize("position", ["learned", "rotary"])

@@ -8,7 +8,8 @@ import pytest
 
 from npformer.cli import main
 from npformer.recipes import Text, text
-from npformer.recipes.text import TextSettings, python_documentation, read
+from npformer.recipes._texts import python_documentation, read
+from npformer.recipes.text import TextSettings
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from npformer.cli import main
-from npformer.recipes import dates, text
+from npformer.recipes import dates, masked, text
 from npformer.recipes._progress import Progress
 
 DATES = ["--steps", "6", "--batch", "4", "--d-model", "8", "--heads", "2", "--layers", "1"]
@@ -20,6 +20,7 @@ def small(monkeypatch):
     monkeypatch.setattr(dates, "NUM_DATES", 300)  # 30 of them held out
     monkeypatch.setattr(dates, "_LOOK", 8)
     monkeypatch.setattr(text, "_LOOK", 4)
+    monkeypatch.setattr(masked, "_LOOK", 4)
     monkeypatch.setattr(text, "_SAMPLE_LENGTH", 20)
     yield
     signal.signal(signal.SIGINT, before)
@@ -33,12 +34,12 @@ def book(tmp_path):
     return str(path)
 
 
-@pytest.fixture(params=["dates", "text"])
+@pytest.fixture(params=["dates", "text", "masked"])
 def command(request, book, tmp_path):
     """A tiny training command of each recipe, without its --out."""
     if request.param == "dates":
         return ["train", "dates", *DATES, "--dropout", "0.1"]
-    return ["train", "text", "--data", book, *TEXT, "--dropout", "0.1"]
+    return ["train", request.param, "--data", book, *TEXT, "--dropout", "0.1"]
 
 
 SIZES = ["--steps", "2", "--batch", "4", "--d-model", "8", "--heads", "2", "--layers", "2"]
