@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from npformer.core.errors import CheckpointError, MissingExtraError
 from npformer.formats import open_safetensors
-from npformer.models import BERT, GPT, GPTConfig, Model, Transformer, TransformerConfig
+from npformer.layers import Linear
+from npformer.models import BERT, GPT, GPTConfig, Model, Transformer
 
 LLAMA_Q = "model.layers.0.self_attn.q_proj.weight"
 
@@ -250,6 +251,15 @@ def test_a_missing_package_names_the_extra(package, tmp_path, monkeypatch):
             GPT(GPTConfig(5, 4, 4, 2, 1)).save_pretrained(tmp_path / "new")
 
 
+class Own(Model):
+    """A model that is none of ours."""
+
+    forward = backward = loss = loss_backward = loss_weight = None
+
+    def __init__(self):
+        self.linear = Linear(2, 2)
+
+
 def test_a_model_that_no_architecture_of_theirs_can_be(tmp_path):
     sizes = {"vocab_size": 5, "max_len": 4, "d_model": 4, "num_heads": 2, "num_layers": 1}
     model = GPT(GPTConfig(**sizes, position="alibi", window=3))
@@ -260,8 +270,8 @@ def test_a_model_that_no_architecture_of_theirs_can_be(tmp_path):
     with pytest.raises(ValueError, match=f"(?s){said}"):
         model.save_pretrained(tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    with pytest.raises(ValueError, match=r"(?s)this Transformer; .*it has no counterpart"):
-        Transformer(TransformerConfig(**sizes)).save_pretrained(tmp_path / "new")
+    with pytest.raises(ValueError, match=r"(?s)this Own; .*it has no counterpart"):
+        Own().save_pretrained(tmp_path / "new")
     with pytest.raises(ValueError, match="shard_bytes is 0; expected a positive int"):
         model.save_pretrained(tmp_path / "new", shard_bytes=0)
 

@@ -10,9 +10,9 @@ _REQUIRED: Any = object()
 # with them is what a caller of `generate` says.
 _HARMLESS = frozenset(
     """
-    _attn_implementation_autoset _name_or_path _num_labels architectures attn_implementation
-    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward diversity_penalty
-    do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
+    _attn_implementation_autoset _commit_hash _name_or_path _num_labels architectures
+    attn_implementation bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward
+    diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
     exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
     gradient_checkpointing id2label initializer_range label2id length_penalty max_length
     min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
