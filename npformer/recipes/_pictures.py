@@ -63,8 +63,8 @@ def draw_loss(
     InputError
         If the ending names no picture format, or there is no such folder.
     """
-    figure = _figure(path, (7.0, 4.2))
     shares = [name for name in (held_out[0][1] if held_out else {}) if name != "loss"]
+    figure = _figure(path, (7.0, 4.2 + max(0, len(shares) - 1) * 1.4))  # a panel each
     panels = figure.subplots(
         1 + len(shares), 1, sharex=True, squeeze=False, height_ratios=[2] + [1] * len(shares)
     )[:, 0]
