@@ -60,7 +60,7 @@ def bounded(x: Array, low: float, high: float) -> Array:
     """
     if x.dtype.kind == "c":
         return np.where(x.real < low, low, np.where(x.real > high, high, x))
-    return np.clip(x, low, high)
+    return x.clip(low, high)
 
 
 def logistic(x: Array, out: Array | None = None) -> Array:

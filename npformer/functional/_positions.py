@@ -1,8 +1,6 @@
 """Checks shared by the operations that take a position for every vector."""
 
-import numpy as np
-
-from ..core.arrays import Array, check_floats, check_integers
+from ..core.arrays import Array, check_floats, check_integers, fits
 
 
 def check_positions(op: str, x: Array, positions: Array) -> None:
@@ -19,10 +17,8 @@ def check_positions(op: str, x: Array, positions: Array) -> None:
     check_integers(op, "positions", positions)
     if x.ndim < 1 or x.shape[-1] % 2 or x.shape[-1] == 0:
         raise ValueError(f"{op}: x is {x.shape}; expected (..., n) with n even, in pairs")
-    try:
-        np.broadcast_to(positions, x.shape[:-1])
-    except ValueError:
+    if not fits(positions.shape, x.shape[:-1]):
         raise ValueError(
             f"{op}: positions {positions.shape} do not broadcast to {x.shape[:-1]}, "
             f"the shape of x without its last axis"
-        ) from None
+        )

@@ -1,8 +1,6 @@
 """Do the shapes of queries, keys and values fit, whatever kind of attention they are for."""
 
-import numpy as np
-
-from ..core.arrays import Array
+from ..core.arrays import Array, joint_shape
 
 
 def check_shapes(op: str, q: Array, k: Array, v: Array | None = None) -> tuple[int, ...]:
@@ -26,8 +24,8 @@ def check_shapes(op: str, q: Array, k: Array, v: Array | None = None) -> tuple[i
             f"v (..., n_k, d_v), with d_k at least 1"
         )
     try:
-        lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-        np.broadcast_shapes(lead, v.shape[:-2])
+        lead = joint_shape(q.shape[:-2], k.shape[:-2])
+        joint_shape(lead, v.shape[:-2])
     except ValueError:
         raise ValueError(
             f"{op}: the leading axes of {given} do not broadcast; from the right, each must be "

@@ -12,6 +12,8 @@ import numpy as np
 
 from ..core.arrays import Array
 
+_LARGEST = {np.dtype(t): float(np.finfo(t).max) for t in (np.float32, np.float64)}
+
 
 def is_tame(*arrays: Array) -> bool:
     """Say whether no entry is NaN, infinite, or so large that a product would overflow.
@@ -20,14 +22,15 @@ def is_tame(*arrays: Array) -> bool:
     """
     width = max((x.shape[-1] for x in arrays), default=1)
     parts = [part for x in arrays for part in ((x.real, x.imag) if x.dtype.kind == "c" else (x,))]
-    return all(
-        _within(part, math.sqrt(float(np.finfo(part.dtype).max) / (2 * max(1, width))))
-        for part in parts
-    )
+    return all(_within(part, _LARGEST[part.dtype] / (2 * max(1, width))) for part in parts)
 
 
-def _within(x: Array, limit: float) -> bool:
-    """Say whether |x| < limit everywhere, without forming |x|; NaN is not."""
+def _within(x: Array, square: float) -> bool:
+    """Say whether x^2 < square everywhere; NaN is not."""
+    flat = x.ravel(order="K")
+    if np.dot(flat, flat) < square:  # one fast pass: no square is larger than their sum
+        return True
+    limit = math.sqrt(square)
     return bool(np.max(x, initial=-math.inf) < limit and np.min(x, initial=math.inf) > -limit)
 
 

@@ -53,6 +53,7 @@ from ..core.arrays import (
     check_number,
     check_rate,
     describe,
+    joint_shape,
     unbroadcast,
 )
 from ._queries_and_keys import check_shapes
@@ -259,28 +260,26 @@ def _weights(
     tame: bool,
 ) -> Array:
     """Equations (1) to (3)."""
-    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
-    shape = (*lead, q.shape[-2], k.shape[-2])
+    shape = (*joint_shape(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
     with reporting(tame):
-        s = (scale * q) @ k.swapaxes(-1, -2)  # (1)
-    if bias is not None:
-        b = bias.over(shape)
-        if bias.dtype is None:  # a constant adapts
-            b = b.astype(s.real.dtype, copy=False)
-        with reporting(tame):
+        s: Array = (scale * q) @ k.swapaxes(-1, -2)  # (1)
+        if bias is not None:
+            b = bias.over(shape)
+            if bias.dtype is None:  # a constant adapts
+                b = b.astype(s.real.dtype, copy=False)
             s = s + b
-        if not tame:  # NaN - inf is NaN, and yet it is masked
-            s = np.where(b.real == -math.inf, -math.inf, s)
-    if mask is not None:
-        np.copyto(s, -math.inf, where=~mask.over(shape))  # (2)
-    m = np.max(s.real, axis=-1, keepdims=True, initial=-math.inf)
-    m[m == -math.inf] = 0.0  # rows that may see nothing
-    with reporting(tame):
+            if not tame:  # NaN - inf is NaN, and yet it is masked
+                s = np.where(b.real == -math.inf, -math.inf, s)
+        if mask is not None:
+            np.copyto(s, -math.inf, where=~mask.over(shape))  # (2)
+        m = s.real.max(axis=-1, keepdims=True, initial=-math.inf)
+        m[m == -math.inf] = 0.0  # rows that may see nothing
         s -= m
-        e: Array = np.exp(s, out=s)
-        total = np.sum(e, axis=-1, keepdims=True)
-        e /= np.where(total == 0, 1, total)  # (3)
-    return e
+        np.exp(s, out=s)
+        total = s.sum(axis=-1, keepdims=True)
+        total[total == 0] = 1.0
+        s /= total  # (3)
+    return s
 
 
 def _drop(p: Array, rate: float, seed: int) -> Array:

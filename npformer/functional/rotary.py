@@ -22,7 +22,8 @@ checkpoints in the Hugging Face layout do; "interleaved" pairs 2c with 2c + 1, a
 Saved: cos phi and sin phi; x is not needed, since the map is linear in it.
 """
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,11 +77,8 @@ def rotary(
     check_positions("rotary", x, positions)
     if not base > 0:
         raise ValueError(f"rotary: base is {base}; expected a positive number, such as 10000.0")
-    n = x.shape[-1]
-    real = x.real.dtype
-    theta = base ** (-2.0 * np.arange(n // 2) / n)  # (1) in float64: t * theta may be large
-    phi = positions[..., None] * theta  # (2)
-    cos, sin = np.cos(phi).astype(real), np.sin(phi).astype(real)
+    at = np.asarray(positions, np.int64)
+    cos, sin = _angles(at.tobytes(), at.shape, x.shape[-1], float(base), x.real.dtype)
     return _turn(x, cos, sin, interleaved), RotarySaved(cos, sin, x.shape, interleaved)  # (3)
 
 
@@ -106,6 +104,22 @@ def rotary_backward(dy: Array, saved: RotarySaved) -> Array:
     cos, sin, shape, interleaved = saved
     check_gradient("rotary_backward", dy, shape, cos)
     return _turn(dy, cos, -sin, interleaved)  # (3')
+
+
+@functools.lru_cache(maxsize=4)
+def _angles(
+    positions: bytes, shape: tuple[int, ...], n: int, base: float, real: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Return cos phi and sin phi, equations (1) and (2), not to be written to.
+
+    The layers of a model ask for the same again and again, for queries and for keys.
+    """
+    t = np.frombuffer(positions, np.int64).reshape(shape)
+    theta = base ** (-2.0 * np.arange(n // 2) / n)  # (1) in float64: t * theta may be large
+    phi = t[..., None] * theta  # (2)
+    cos, sin = np.cos(phi).astype(real), np.sin(phi).astype(real)
+    cos.flags.writeable = sin.flags.writeable = False
+    return cos, sin
 
 
 def _turn(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:

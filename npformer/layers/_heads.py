@@ -1,8 +1,6 @@
 """What layers with several heads share: the checks of their sizes and of their inputs."""
 
-import numpy as np
-
-from ..core.arrays import Array, check_floats, check_size
+from ..core.arrays import Array, check_floats, check_size, joint_shape
 
 
 def check_heads(owner: str, d_model: int, num_heads: int, num_kv_heads: int) -> None:
@@ -40,7 +38,7 @@ def check_sequences(
             )
     z = x if memory is None else memory
     try:
-        return np.broadcast_shapes(x.shape[:-2], z.shape[:-2]), z.shape[-2]
+        return joint_shape(x.shape[:-2], z.shape[:-2]), z.shape[-2]
     except ValueError:
         raise ValueError(
             f"{owner}: the leading axes of x {x.shape} and memory {z.shape} do not broadcast; "

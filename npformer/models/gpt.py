@@ -229,12 +229,13 @@ class GPT(Model):
 
         `real` and `key_positions` are those of all keys, `at` the positions of x alone.
         """
-        mask: masks.Mask = masks.causal()
+        # A token that comes alone comes after all others, so that nothing of them is its future.
+        mask = masks.causal() if x.shape[1] > 1 else None
         if self.config.window is not None:
-            mask = mask & masks.sliding_window(self.config.window)
+            mask = masks.causal() & masks.sliding_window(self.config.window)
         keys = of_keys(real)
         if keys is not None:
-            mask = mask & keys
+            mask = masks.as_mask(keys) if mask is None else mask & keys
         config = self.config
         return self.decoder.forward(
             x,
