@@ -1,23 +1,35 @@
 """What a cache of keys and values gains: writing with it, and computing the past anew each time.
 
     python benchmarks/decoding.py [--size small gpt2] [--prompts 64 256 1024] [--tokens 32]
+    python benchmarks/decoding.py --model FILE.gguf [--tokens 32] [--rounds 3] [--threads 2]
 
 The weights are random, which costs the same as trained ones. Everything runs on one thread, and
 times are the processor's: what else runs on the machine does not count. Both sides run in one
 process and take turns, so that a machine whose speed drifts favours neither. The model of size
 gpt2 is that of GPT-2's smallest, but for a longer table of positions: 124 million numbers, 0.5 GB.
 It takes about a minute of one core.
+
+With a model, its own weights decode here and in transformers, each in a process of its own, in turn,
+greedily, from one prompt; times are then those of the clock. Each token needs every weight once, so
+what a token takes at the least is their bytes at the speed at which memory can be read. That is
+measured too, by sums of arrays as large, in as many threads.
 """
 
 import argparse
+import json
 import os
 import statistics
+import sys
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is loaded
+if not {"--model", "--side"} & set(sys.argv):
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is loaded
 
 import numpy as np
-from _common import Table, machine, ratio, sgemm_peak
+from _common import Table, Worker, installed, machine, ratio, sgemm_peak
 
 import npformer
 import npformer.functional as F
@@ -113,13 +125,147 @@ def by_length(model, size, ids, arguments, peak):
     table.print()
 
 
+PROMPT = "The capital of France is"
+
+
+def our_side(path, threads):
+    """Return a function that writes so many tokens and says how long each step took."""
+    from npformer.hub import LanguageModel
+
+    npformer.set_num_threads(threads)
+    writer = LanguageModel.open(path)
+    ids = writer.tokenizer.encode(PROMPT)
+    read = sum(parameter.value.nbytes for parameter in writer.model.parameters())
+
+    def run(tokens):
+        times = []
+        written = generate(
+            writer.model,
+            ids[None],
+            tokens,
+            temperature=0,
+            on_token=lambda _: times.append(time.perf_counter()),
+        )
+        return {"ids": written[0].tolist(), "times": np.diff(times).tolist(), "bytes": read}
+
+    return run
+
+
+def their_side(path, threads):
+    """Return the same of transformers, in float32."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(threads)
+    folder = {"gguf_file": Path(path).name} if Path(path).is_file() else {}
+    name = Path(path).parent if folder else path
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name, **folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        name, dtype=torch.float32, **folder
+    ).eval()
+    model.generation_config.eos_token_id = None  # it goes on after the end, as ours does
+    ids = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+    times = []
+
+    def note(ids, scores):
+        times.append(time.perf_counter())
+        return scores
+
+    def run(tokens):
+        times.clear()
+        with torch.no_grad():
+            found = model.generate(
+                ids, max_new_tokens=tokens, do_sample=False, logits_processor=[note]
+            )
+        return {"ids": found[0].tolist(), "times": np.diff(times).tolist()}
+
+    return run
+
+
+def serve(side, path, threads):
+    """Do as a parent process says: write so many tokens, or read memory."""
+    warnings.simplefilter("ignore")
+    run = {"npformer": our_side, "transformers": their_side}[side](path, threads)
+    for line in sys.stdin:
+        print(json.dumps(run(int(line))), flush=True)
+
+
+def reading_speed(count, threads):
+    """Return the best speed at which so many bytes are read, by threads, in bytes a second."""
+    parts = [np.ones(count // 4 // threads, np.float32) for _ in range(threads)]
+    best = float("inf")
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(8):
+            start = time.perf_counter()
+            list(pool.map(np.dot, parts, parts))  # each entry is read once
+            best = min(best, time.perf_counter() - start)
+    return sum(part.nbytes for part in parts) / best
+
+
+def real_model(path, tokens, rounds, threads):
+    """Compare decoding with a real model's weights, here and in transformers."""
+    environment = {
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+    sides = ["npformer", *installed(["transformers"])]
+    workers = {
+        side: Worker(
+            __file__, "--side", side, "--model", path, "--threads", threads, environment=environment
+        )
+        for side in sides
+    }
+    found = {side: [] for side in sides}
+    speeds = []
+    for number in range(rounds + 1):
+        for side, worker in workers.items():
+            answer = worker.ask(tokens)
+            if number:  # the first is to warm up
+                found[side].append(answer)
+        speeds.append(reading_speed(found["npformer"][0]["bytes"] if number else 2**29, threads))
+    for worker in workers.values():
+        worker.end()
+    read, speed = found["npformer"][0]["bytes"], max(speeds)
+    print(
+        f"{machine()}; {threads} threads; {Path(path).name}: {read / 1e6:,.0f} MB of float32 "
+        f"weights a token; memory is read at {speed / 1e9:.1f} GB/s, so at most "
+        f"{speed / read:.0f} tokens a second; {rounds} rounds of {tokens} tokens\n"
+    )
+    table = Table("", "tokens a second, median", "best step", "of the reading speed", "times")
+    medians = {
+        side: [1 / statistics.median(answer["times"]) for answer in answers]
+        for side, answers in found.items()
+    }
+    for side in sides:
+        rate = statistics.median(medians[side])
+        best = 1 / min(min(answer["times"]) for answer in found[side])
+        times = ratio(medians["npformer"], medians[side])
+        share = f"{100 * rate * read / speed:.0f} %"
+        table.add(side, f"{rate:.1f}", f"{best:.1f} /s", share, f"{times:.2f}")
+    table.print()
+    if len(sides) > 1:
+        ours, theirs = (found[side][0]["ids"] for side in sides)
+        same = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), None)
+        print("both write the same tokens" if same is None else f"they differ from token {same} on")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--prompts", nargs="+", type=int, default=[64, 128, 256, 512, 1024])
     parser.add_argument("--tokens", type=int, default=32, help="written after each prompt")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", help="a folder or .gguf file, to decode beside transformers")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="with --model")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.side:
+        serve(arguments.side, arguments.model, arguments.threads)
+        return
+    if arguments.model:
+        real_model(arguments.model, arguments.tokens, arguments.rounds, arguments.threads)
+        return
     npformer.set_num_threads(1)
     peak = sgemm_peak(clock=time.process_time)
     print(

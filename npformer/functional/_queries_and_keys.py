@@ -11,24 +11,27 @@ def check_shapes(op: str, q: Array, k: Array, v: Array | None = None) -> tuple[i
     ValueError
         If widths or lengths differ, or leading axes do not broadcast.
     """
-    given = f"q {q.shape}, k {k.shape}" + ("" if v is None else f", v {v.shape}")
-    v = k if v is None else v
+    values = k if v is None else v
     if (
-        min(q.ndim, k.ndim, v.ndim) < 2
+        min(q.ndim, k.ndim, values.ndim) < 2
         or q.shape[-1] != k.shape[-1]
-        or k.shape[-2] != v.shape[-2]
+        or k.shape[-2] != values.shape[-2]
         or q.shape[-1] == 0
     ):
         raise ValueError(
-            f"{op}: {given} do not fit; expected q (..., n_q, d_k), k (..., n_k, d_k) and "
-            f"v (..., n_k, d_v), with d_k at least 1"
+            f"{op}: {_shapes(q, k, v)} do not fit; expected q (..., n_q, d_k), k (..., n_k, d_k) "
+            f"and v (..., n_k, d_v), with d_k at least 1"
         )
     try:
         lead = joint_shape(q.shape[:-2], k.shape[:-2])
-        joint_shape(lead, v.shape[:-2])
+        joint_shape(lead, values.shape[:-2])
     except ValueError:
         raise ValueError(
-            f"{op}: the leading axes of {given} do not broadcast; from the right, each must be "
-            f"1 or equal"
+            f"{op}: the leading axes of {_shapes(q, k, v)} do not broadcast; from the right, each "
+            f"must be 1 or equal"
         ) from None
     return lead
+
+
+def _shapes(q: Array, k: Array, v: Array | None) -> str:
+    return f"q {q.shape}, k {k.shape}" + ("" if v is None else f", v {v.shape}")

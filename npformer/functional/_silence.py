@@ -22,7 +22,8 @@ def is_tame(*arrays: Array) -> bool:
     """
     width = max((x.shape[-1] for x in arrays), default=1)
     parts = [part for x in arrays for part in ((x.real, x.imag) if x.dtype.kind == "c" else (x,))]
-    return all(_within(part, _LARGEST[part.dtype] / (2 * max(1, width))) for part in parts)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(_within(part, _LARGEST[part.dtype] / (2 * max(1, width))) for part in parts)
 
 
 def _within(x: Array, square: float) -> bool:

@@ -94,6 +94,7 @@ def attention(
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
     method: str = "auto",
+    tame: bool | None = None,
 ) -> tuple[Array, AttentionSaved]:
     """Mix the values by how well each key answers each query.
 
@@ -118,6 +119,10 @@ def attention(
     method : "auto", "textbook" or "tiled", optional
         "textbook" forms the whole matrix of scores, "tiled" a tile of it at a time. By itself
         `attention` takes the one that is faster at the size.
+    tame : bool, optional
+        Whether k and v are known to hold nothing that a weight of 0 would not silence: no NaN,
+        nothing infinite or nearly. If not given, `attention` looks, at every entry; a cache of
+        keys and values has looked when it took them in.
 
     Returns
     -------
@@ -157,7 +162,7 @@ def attention(
     rate, seed = 0.0, 0
     if rng is not None and dropout:
         rate, seed = float(dropout), int(rng.integers(2**63))
-    tame = is_tame(q, k, v)
+    tame = is_tame(q, k, v) if tame is None else tame and is_tame(q)
     if method == "auto":
         method = "textbook" if q.shape[-2] * k.shape[-2] <= _TEXTBOOK_UP_TO else "tiled"
     if method == "tiled":

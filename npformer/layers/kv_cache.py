@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ..core.arrays import Array, BoolArray, check_count, check_integers, check_size
+from ..functional._silence import is_tame
 
 if TYPE_CHECKING:
     from ..core.layer import Layer
@@ -34,6 +35,7 @@ class _Kept:
         self.k = k  # (batch, heads, room, d_head), of which `length` are filled
         self.v = v  # (batch, heads, room, d_head)
         self.length = length
+        self.tame = True  # see `KVCache.tame`
         self.memory = memory  # what cross-attention's keys and values were made from
 
 
@@ -183,7 +185,17 @@ class KVCache:
         kept.k[:, :, start : start + count] = k
         kept.v[:, :, start : start + count] = v
         kept.length = start + count
+        kept.tame = kept.tame and is_tame(k, v)
         return kept.k[:, :, : kept.length], kept.v[:, :, : kept.length]
+
+    def tame(self, layer: "Layer") -> bool | None:
+        """Say whether what is kept of a self-attention layer is known to be tame.
+
+        That is what `npformer.functional.attention` would look for in all of it, at each step.
+        It was looked for once, when it was kept; None if nothing is.
+        """
+        kept = self._own.get(id(layer))
+        return None if kept is None else kept.tame
 
     def recall(self, layer: "Layer", memory: Array) -> tuple[Array, Array] | None:
         """Return the keys and values that a cross-attention layer has made of a memory.

@@ -209,9 +209,11 @@ class MultiHeadAttention(Layer):
             q, rq = turn(q)  # (3)
             k, rk = turn(k)
             rotary_saved = rq, rk
+        tame: bool | None = None
         if cache is not None:
             if memory is None:
                 k, v = cache.extend(self, k, v)
+                tame = cache.tame(self)
             elif recalled is None:
                 cache.keep(self, memory, k, v)
         learn = bias.learn if isinstance(bias, biases.Bias) else None
@@ -227,7 +229,7 @@ class MultiHeadAttention(Layer):
             weights = F.attention_weights(q, k, mask=mask, bias=bias)
             run.record(self, "attention", self._ungroup(weights))
         o, attention_saved = F.attention(
-            q, k, v, mask=mask, bias=bias, dropout=self.dropout, rng=rng
+            q, k, v, mask=mask, bias=bias, dropout=self.dropout, rng=rng, tame=tame
         )  # (4)
         y, out_saved = self.out_proj.forward(self._join(self._ungroup(o)))  # (5), (6)
         if cache is not None:
