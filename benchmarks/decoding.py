@@ -9,10 +9,10 @@ process and take turns, so that a machine whose speed drifts favours neither. Th
 gpt2 is that of GPT-2's smallest, but for a longer table of positions: 124 million numbers, 0.5 GB.
 It takes about a minute of one core.
 
-With a model, its own weights decode here and in transformers, each in a process of its own, in turn,
-greedily, from one prompt; times are then those of the clock. Each token needs every weight once, so
-what a token takes at the least is their bytes at the speed at which memory can be read. That is
-measured too, by sums of arrays as large, in as many threads.
+With a model, its own weights decode here and in transformers, each in a process of its own, in
+turn, greedily, from one prompt; times are then those of the clock. Each token needs every weight
+once, so what a token takes at the least is their bytes at the speed at which memory can be read.
+That is measured too, by products of arrays as large with themselves, in as many threads.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from _common import Table, Worker, installed, machine, ratio, sgemm_peak
 
 import npformer
 import npformer.functional as F
+from npformer.formats import open_tokenizer
 from npformer.generation import generate
 from npformer.models import GPT, GPTConfig
 
@@ -130,17 +132,15 @@ PROMPT = "The capital of France is"
 
 def our_side(path, threads):
     """Return a function that writes so many tokens and says how long each step took."""
-    from npformer.hub import LanguageModel
-
     npformer.set_num_threads(threads)
-    writer = LanguageModel.open(path)
-    ids = writer.tokenizer.encode(PROMPT)
-    read = sum(parameter.value.nbytes for parameter in writer.model.parameters())
+    model = GPT.from_pretrained(path)
+    ids = open_tokenizer(path).encode(PROMPT)
+    read = sum(parameter.value.nbytes for parameter in model.parameters())
 
     def run(tokens):
         times = []
         written = generate(
-            writer.model,
+            model,
             ids[None],
             tokens,
             temperature=0,
@@ -152,19 +152,16 @@ def our_side(path, threads):
 
 
 def their_side(path, threads):
-    """Return the same of transformers, in float32."""
+    """Return the same of transformers, with the same float32 weights, from a folder of ours."""
     import torch
     import transformers
 
     torch.set_num_threads(threads)
-    folder = {"gguf_file": Path(path).name} if Path(path).is_file() else {}
-    name = Path(path).parent if folder else path
-    tokenizer = transformers.AutoTokenizer.from_pretrained(name, **folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        name, dtype=torch.float32, **folder
-    ).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        GPT.from_pretrained(path).save_pretrained(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     model.generation_config.eos_token_id = None  # it goes on after the end, as ours does
-    ids = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+    ids = torch.tensor(open_tokenizer(path).encode(PROMPT)[None])
     times = []
 
     def note(ids, scores):
