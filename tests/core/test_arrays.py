@@ -260,3 +260,14 @@ def test_a_seed_is_no_generator():
         arrays.check_generator("Thing", 7)
     with pytest.raises(TypeError, match=r"rng is None; .*default_rng\(0\)$"):
         arrays.check_generator("Thing", None, None)
+
+
+@given(*[st.lists(st.integers(0, 3), max_size=3).map(tuple)] * 2)
+def test_joint_shapes_are_numpys(one, other):
+    try:
+        want = np.broadcast_shapes(one, other)
+    except ValueError:
+        with pytest.raises(ValueError, match="do not broadcast"):
+            arrays.joint_shape(one, other)
+    else:
+        assert arrays.joint_shape(one, other) == want

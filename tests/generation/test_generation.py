@@ -292,3 +292,30 @@ def test_logits_of_another_shape_are_refused(shape, temperature):
 def test_temperature_0_leaves_one_token():
     p = next_token_probabilities(np.array([[1.0, 3.0, 3.0]]), temperature=0, top_p=0.5)
     np.testing.assert_array_equal(p, [[0, 1, 0]])
+
+
+def test_a_cache_that_is_given_is_gone_on_with(gpt):
+    prompt = np.array([[1, 2, 3, 4]])
+    cache = gpt.new_cache(1, 16)
+    first = generate(gpt, prompt, 3, temperature=0, cache=cache)
+    assert cache.length == first.shape[1] - 1
+    longer = np.concatenate([first, [[5, 6]]], axis=1)
+    second = generate(gpt, longer, 3, temperature=0, cache=cache)
+    np.testing.assert_array_equal(second, generate(gpt, longer, 3, temperature=0))
+    assert cache.length == second.shape[1] - 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"cache": "mine"}, TypeError, "cache is a str; expected a KVCache"),
+        ({"use_cache": False}, ValueError, "without context and with use_cache"),
+        ({"context": 4}, ValueError, "without context and with use_cache"),
+        ({"max_new_tokens": 9}, ValueError, r"has room for 8; .* needs room for 12"),
+        ({"ids": np.array([[1, 2]] * 2)}, ValueError, "seen 0 tokens of a batch of 1"),
+    ],
+)
+def test_caches_that_cannot_be_gone_on_with_are_refused(gpt, options, error, said):
+    given = {"ids": np.array([[1, 2, 3, 4]]), "max_new_tokens": 2, "cache": gpt.new_cache(1, 8)}
+    with pytest.raises(error, match=said):
+        generate(gpt, **{**given, **options})

@@ -342,3 +342,43 @@ def test_backward_of_each_layer_is_refused_after_a_pass_with_a_cache():
         y, saved = layer.forward(x, x, cache=KVCache(1, 2))
         with pytest.raises(ValueError, match=f"{type(layer).__name__}.backward: saved is None"):
             layer.backward(y, saved)
+
+
+def test_after_forget_another_text_goes_on_from_what_is_kept():
+    model = made(GPT)
+    first, other = np.array([[3, 1, 4, 1, 5]]), np.array([[3, 1, 2, 6]])
+    cache = model.new_cache(1, 8)
+    model(first, cache=cache)
+    cache.forget(2)
+    assert cache.length == 2
+    np.testing.assert_allclose(
+        model(other[:, 2:], cache=cache), model(other)[:, 2:], rtol=1e-10, atol=1e-12
+    )
+    cache.forget(0)
+    np.testing.assert_allclose(model(first, cache=cache), model(first), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("length", "error"), [(4, ValueError), (-1, ValueError), (1.0, TypeError)])
+def test_what_has_not_been_seen_cannot_be_kept(length, error):
+    model = made(GPT)
+    cache = model.new_cache(1, 8)
+    model(np.array([[3, 1, 4]]), cache=cache)
+    with pytest.raises(error, match=r"KVCache\.forget: length is"):
+        cache.forget(length)
+    assert cache.length == 3
+
+
+def test_what_is_kept_is_looked_at_once_for_what_a_mask_would_not_silence():
+    layer = layers.MultiHeadAttention(8, 2, rng=np.random.default_rng(0), dtype=np.float64)
+    cache = KVCache(1, 6)
+    assert cache.tame(layer) is None
+    x = normal(1, 1, 4, 8)
+    layer(x[:, :2], cache=cache)
+    assert cache.tame(layer) is True
+    x[0, 2] = np.nan
+    with np.errstate(invalid="ignore"):
+        layer(x[:, 2:3], cache=cache)
+    assert cache.tame(layer) is False
+    hidden = np.array([True, True, False, True])
+    y = layer(x[:, 3:], mask=hidden, cache=cache)
+    np.testing.assert_allclose(y[0, 0], layer(x[:, hidden])[0, -1], rtol=1e-10)
