@@ -66,11 +66,9 @@ def test_an_encoder_does_not_write(minilm, capsys):
 @pytest.fixture(scope="module")
 def opened(smollm2):
     """Read once: it takes seconds."""
-    with (
-        pytest.warns(UserWarning, match="become float32"),
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    with pytest.warns(UserWarning, match="become float32"):
         model = LanguageModel.open(smollm2)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LanguageModel, "open", classmethod(lambda cls, path: model))
         yield model
 
