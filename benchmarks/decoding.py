@@ -130,59 +130,60 @@ def by_length(model, size, ids, arguments, peak):
 PROMPT = "The capital of France is"
 
 
-def our_side(path, threads):
+class Steps(list):
+    """When each token was written, by the clock and by the processor's time."""
+
+    def note(self, *_):
+        self.append((time.perf_counter(), time.process_time()))
+
+    def answer(self, ids):
+        clock, processor = np.diff(self, axis=0).T.tolist()
+        return {"ids": ids.tolist(), "clock": clock, "processor": processor}
+
+
+def our_side(folder, ids, threads):
     """Return a function that writes so many tokens and says how long each step took."""
     npformer.set_num_threads(threads)
-    model = GPT.from_pretrained(path)
-    ids = open_tokenizer(path).encode(PROMPT)
-    read = sum(parameter.value.nbytes for parameter in model.parameters())
+    model = GPT.from_pretrained(folder)
 
     def run(tokens):
-        times = []
-        written = generate(
-            model,
-            ids[None],
-            tokens,
-            temperature=0,
-            on_token=lambda _: times.append(time.perf_counter()),
-        )
-        return {"ids": written[0].tolist(), "times": np.diff(times).tolist(), "bytes": read}
+        steps = Steps()
+        written = generate(model, ids, tokens, temperature=0, on_token=steps.note)
+        return steps.answer(written[0])
 
     return run
 
 
-def their_side(path, threads):
-    """Return the same of transformers, with the same float32 weights, from a folder of ours."""
+def their_side(folder, ids, threads):
+    """Return the same of transformers."""
     import torch
     import transformers
 
     torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        GPT.from_pretrained(path).save_pretrained(folder)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     model.generation_config.eos_token_id = None  # it goes on after the end, as ours does
-    ids = torch.tensor(open_tokenizer(path).encode(PROMPT)[None])
-    times = []
-
-    def note(ids, scores):
-        times.append(time.perf_counter())
-        return scores
 
     def run(tokens):
-        times.clear()
+        steps = Steps()
+
+        def note(ids, scores):
+            steps.note()
+            return scores
+
         with torch.no_grad():
             found = model.generate(
-                ids, max_new_tokens=tokens, do_sample=False, logits_processor=[note]
+                torch.tensor(ids), max_new_tokens=tokens, do_sample=False, logits_processor=[note]
             )
-        return {"ids": found[0].tolist(), "times": np.diff(times).tolist()}
+        return steps.answer(found[0])
 
     return run
 
 
-def serve(side, path, threads):
-    """Do as a parent process says: write so many tokens, or read memory."""
+def serve(side, folder, threads):
+    """Do as a parent process says: write so many tokens."""
     warnings.simplefilter("ignore")
-    run = {"npformer": our_side, "transformers": their_side}[side](path, threads)
+    ids = np.load(Path(folder) / "ids.npy")
+    run = {"npformer": our_side, "transformers": their_side}[side](folder, ids, threads)
     for line in sys.stdin:
         print(json.dumps(run(int(line))), flush=True)
 
@@ -201,50 +202,49 @@ def reading_speed(count, threads):
 
 def real_model(path, tokens, rounds, threads):
     """Compare decoding with a real model's weights, here and in transformers."""
-    environment = {
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "OMP_NUM_THREADS": str(threads),
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
     sides = ["npformer", *installed(["transformers"])]
-    workers = {
-        side: Worker(
-            __file__, "--side", side, "--model", path, "--threads", threads, environment=environment
-        )
-        for side in sides
-    }
-    found = {side: [] for side in sides}
-    speeds = []
-    for number in range(rounds + 1):
+    environment = {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    found, speeds, workers = {side: [] for side in sides}, [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        model = GPT.from_pretrained(path)  # both sides get the same float32 weights
+        model.save_pretrained(folder)
+        np.save(Path(folder) / "ids.npy", open_tokenizer(path).encode(PROMPT)[None])
+        read = sum(parameter.value.nbytes for parameter in model.parameters())
+        del model
+        for side in sides:
+            options = ("--side", side, "--model", folder, "--threads", threads)
+            workers[side] = Worker(__file__, *options, environment=environment)
+            found[side].append(workers[side].ask(2))  # to warm up, and it has read the folder
+    for _ in range(rounds):
         for side, worker in workers.items():
-            answer = worker.ask(tokens)
-            if number:  # the first is to warm up
-                found[side].append(answer)
-        speeds.append(reading_speed(found["npformer"][0]["bytes"] if number else 2**29, threads))
-    for worker in workers.values():
+            found[side].append(worker.ask(tokens))
+        speeds.append(reading_speed(read, threads))
+    for side, worker in workers.items():
         worker.end()
-    read, speed = found["npformer"][0]["bytes"], max(speeds)
+        del found[side][0]
+    speed = max(speeds)
     print(
         f"{machine()}; {threads} threads; {Path(path).name}: {read / 1e6:,.0f} MB of float32 "
         f"weights a token; memory is read at {speed / 1e9:.1f} GB/s, so at most "
         f"{speed / read:.0f} tokens a second; {rounds} rounds of {tokens} tokens\n"
     )
-    table = Table("", "tokens a second, median", "best step", "of the reading speed", "times")
-    medians = {
-        side: [1 / statistics.median(answer["times"]) for answer in answers]
-        for side, answers in found.items()
-    }
-    for side in sides:
-        rate = statistics.median(medians[side])
-        best = 1 / min(min(answer["times"]) for answer in found[side])
-        times = ratio(medians["npformer"], medians[side])
-        share = f"{100 * rate * read / speed:.0f} %"
-        table.add(side, f"{rate:.1f}", f"{best:.1f} /s", share, f"{times:.2f}")
+    table = Table("", "tokens a second", "best step", "of the reading speed", "npformer's times")
+    clocks = ["clock"] if threads > 1 else ["clock", "processor"]
+    for clock in clocks:
+        rates = {
+            side: [1 / statistics.median(answer[clock]) for answer in answers]
+            for side, answers in found.items()
+        }
+        for side in sides:
+            rate = statistics.median(rates[side])
+            best = 1 / min(min(answer[clock]) for answer in found[side])
+            share = f"{100 * rate * read / speed:.0f} %"
+            times = ratio(rates["npformer"], rates[side])
+            table.add(f"{side}, {clock}", f"{rate:.1f}", f"{best:.1f}", share, f"{times:.2f}")
     table.print()
-    if len(sides) > 1:
-        ours, theirs = (found[side][0]["ids"] for side in sides)
-        same = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), None)
-        print("both write the same tokens" if same is None else f"they differ from token {same} on")
+    ids = [found[side][0]["ids"] for side in sides]
+    if len(ids) > 1:
+        print("both write the same tokens" if ids[0] == ids[1] else "they write different tokens")
 
 
 def main():
