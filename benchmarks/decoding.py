@@ -134,11 +134,11 @@ class Steps(list):
     """When each token was written, by the clock and by the processor's time."""
 
     def note(self, *_):
-        """Take the time; what is written is of no interest."""
+        """Say that one is written now."""
         self.append((time.perf_counter(), time.process_time()))
 
     def answer(self, ids):
-        """Return the tokens, and the seconds between one and the next by either clock."""
+        """Return what a side answers."""
         clock, processor = np.diff(self, axis=0).T.tolist()
         return {"ids": ids.tolist(), "clock": clock, "processor": processor}
 

@@ -29,7 +29,7 @@ def is_tame(*arrays: Array) -> bool:
 def _within(x: Array, square: float) -> bool:
     """Say whether x^2 < square everywhere; NaN is not."""
     flat = x.ravel(order="K")
-    if np.dot(flat, flat) < square:  # one fast pass: no square is larger than their sum
+    if np.einsum("i,i->", flat, flat) < square:  # no square is larger than the sum of all
         return True
     limit = math.sqrt(square)
     return bool(np.max(x, initial=-math.inf) < limit and np.min(x, initial=math.inf) > -limit)
