@@ -73,6 +73,17 @@ def check_batch(owner: str, batch: Batch) -> int:
     return next(iter(lengths.values()))
 
 
+def count_positions(batch: Batch) -> int:
+    """Return how many positions a model computes for a batch, from its shapes alone.
+
+    That is the size of the largest array of integers, such as token ids; without one, the
+    number of rows.
+    """
+    present = [entry for entry in batch if entry is not None]
+    integers = [entry.size for entry in present if entry.dtype.kind in "iu"]
+    return max(integers, default=len(present[0]))
+
+
 def split(rows: range, parts: int) -> list[range]:
     """Split rows into at most `parts` parts, none empty, of sizes that differ by one at most."""
     parts, size = min(parts, len(rows)), len(rows)

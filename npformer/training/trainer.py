@@ -27,12 +27,17 @@ from ..models._model import Model
 from .checkpoint import load_trainer, save_trainer
 from .clipping import grad_norm
 from .optimizer import Optimizer, real
-from .shards import Batch, Shard, check_batch, rows_of, run_shard, split
+from .shards import Batch, Shard, check_batch, count_positions, rows_of, run_shard, split
 
 # A shard's gradients are written, read and added once more for each parameter, whatever the size
 # of the batch; the work that two threads share grows with the batch. With 2,048 targets to 11
 # million parameters two shards are faster than one, with 256 to 124 million they are slower.
-_PARAMETERS_A_TARGET = 50_000
+_PARAMETERS_A_POSITION = 50_000
+# Threads also cost a few milliseconds of their own, so a micro-batch has to have about ten times
+# that in work: here multiply-adds of its forward pass, parameters times positions. The small GPT
+# of nanoGPT for a CPU (804,096 parameters, 768 positions) has 6e8, and gains; a model of 4 layers
+# of 16 has 1e7, and its step would take five times as long.
+_LEAST_WORK = 3e8
 
 
 class Trainer:
@@ -55,7 +60,8 @@ class Trainer:
         Split each micro-batch into this many shards, side by side on as many threads as there
         are (`npformer.set_num_threads`), each with gradients of its own. "auto" is one a thread
         where the batch is large enough to pay for these gradients, and else one shard, whose
-        matrix products BLAS spreads over the threads. It is decided at the first step.
+        matrix products BLAS spreads over the threads. It is decided at every step, from the
+        shapes of the batch and the size of the model alone.
     rng : numpy.random.Generator, optional
         Where the seeds of dropout come from, one a shard at each step. None draws from fresh
         entropy; dropout acts either way.
@@ -66,6 +72,9 @@ class Trainer:
         As given; they stay.
     schedule, clip_norm, accumulate, workers, rng
         As given; they may be changed between steps.
+    threads : int or None
+        How many threads "auto" counts on: those of its first step, and from then on always, so
+        that a resumed run is the same wherever it runs. None before; assign None to count anew.
     steps : int
         Number of steps taken.
     norm : float
@@ -135,16 +144,11 @@ class Trainer:
         self.accumulate = int(accumulate)
         self.workers: int | Literal["auto"] = workers if workers == "auto" else int(workers)
         self.rng = np.random.default_rng() if rng is None else rng
+        self.threads: int | None = None
         self.steps = 0
         self.norm = math.nan
         self._names = names
-        self._chosen: int | None = None  # by "auto"
         self._replicas: list[Model] = []
-
-    @property
-    def shards(self) -> int:
-        """Number of shards that a micro-batch is split into; 1 before "auto" has decided."""
-        return (self._chosen or 1) if self.workers == "auto" else self.workers
 
     def step(self, *batch: Array | None) -> float:
         """Take one step, and return the loss of the batch before it.
@@ -172,12 +176,12 @@ class Trainer:
             the batch was to be split and the model's loss is not a mean over parts.
         """
         rows = check_batch("Trainer.step", batch)
-        check_size("Trainer", accumulate=self.accumulate, workers=self.shards)
+        check_size("Trainer", accumulate=self.accumulate)
+        if self.workers != "auto":
+            check_size("Trainer", workers=self.workers)
         lr = self.optimizer.lr
         if self.schedule is not None:
             lr = real("Trainer.step", f"schedule({self.steps})", self.schedule(self.steps))
-        if self.workers == "auto" and self._chosen is None:
-            self._chosen = self._choose(batch, rows)
         micro_batches = self._plan(batch, rows)
         self.model.zero_grad()
         loss = 0.0
@@ -200,6 +204,8 @@ class Trainer:
         self.optimizer.lr = lr
         self.optimizer.step(scale)
         self.steps += 1
+        if self.workers == "auto":
+            self.threads = self._threads_now()
         return loss
 
     def evaluate(self, *batch: Array | None) -> float:
@@ -232,7 +238,8 @@ class Trainer:
         """Write all that a later run needs to go on as if there had been no break.
 
         That is the model's parameters and configuration, the optimizer's settings and state,
-        the generator's state, the number of steps, `workers`, `accumulate` and `clip_norm`.
+        the generator's state, the number of steps, `workers` and `threads`, `accumulate` and
+        `clip_norm`.
         The schedule is a function, and is given again.
 
         Parameters
@@ -258,8 +265,8 @@ class Trainer:
         The trainer has to hold a model of the same class, configuration and dtype, an
         optimizer of the same class over the same parameters, and a generator of the same kind.
         Everything else that decides the next step but the schedule is taken from the file, also
-        the optimizer's settings, `workers`, `accumulate` and `clip_norm`; to change one of
-        them, assign to it afterwards.
+        the optimizer's settings, `workers` and `threads`, `accumulate` and `clip_norm`; to
+        change one of them, assign to it afterwards.
 
         Parameters
         ----------
@@ -281,24 +288,35 @@ class Trainer:
         """
         return load_trainer(self, path)
 
-    def _choose(self, batch: Batch, rows: int) -> int:
-        """Decide how many shards are fastest."""
-        if not can_spread():
-            return 1
-        targets = self.model.loss_weight(*batch)
-        if targets is None:
+    def _threads_now(self) -> int:
+        """Return how many threads "auto" counts on in the next step."""
+        return self.threads or (num_threads() if can_spread() else 1)
+
+    def _shards(self, batch: Batch, rows: int) -> int:
+        """Return how many shards each micro-batch is split into: as told, or as is fastest.
+
+        By the positions that are computed, whether or not their targets count: so the same
+        shapes always give the same number.
+        """
+        if self.workers != "auto":
+            return self.workers
+        threads = self._threads_now()
+        if threads == 1 or self.model.loss_weight(*batch) is None:
             return 1
         parameters = sum(parameter.value.size for parameter in self.model.parameters())
-        worth = targets * _PARAMETERS_A_TARGET >= parameters * self.accumulate
-        return min(num_threads(), max(1, rows // self.accumulate)) if worth else 1
+        positions = count_positions(batch) / self.accumulate
+        enough = positions * parameters >= _LEAST_WORK
+        worth = enough and positions * _PARAMETERS_A_POSITION >= parameters
+        return min(threads, max(1, rows // self.accumulate)) if worth else 1
 
     def _plan(self, batch: Batch, rows: int) -> list[list[Shard]]:
         """Split a batch into micro-batches of shards, with shares and seeds; equation (2)."""
+        side_by_side = self._shards(batch, rows)
         parts = [
-            [rows_of(batch, part) for part in split(micro, self.shards)]
+            [rows_of(batch, part) for part in split(micro, side_by_side)]
             for micro in split(range(rows), self.accumulate)
         ]
-        if self.accumulate == self.shards == 1:
+        if self.accumulate == side_by_side == 1:
             shares = iter([1.0])
         else:
             weights = [self._weight(part) for shards in parts for part in shards]

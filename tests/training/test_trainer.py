@@ -11,6 +11,7 @@ from training.small_model import Inseparable, Small, batch, everything, small
 
 from npformer import Run, models
 from npformer.core import NonFiniteError
+from npformer.core.initialize import skeleton
 from npformer.training import SGD, AdamW, Trainer, schedules
 from npformer.training.shards import rows_of, split
 
@@ -96,15 +97,58 @@ def test_each_shard_of_each_step_draws_one_seed_and_dropout_acts():
     t = trainer(model, seed=5, lr=0.0, accumulate=2, workers=2)
     loss = t.step(x, targets)
     rng = np.random.default_rng(5)
-    seeds_drawn = [int(rng.integers(2**63 - 1)) for _ in range(4)]
+    expected = [int(rng.integers(2**63 - 1)) for _ in range(4)]
     assert rng.bit_generator.state == t.rng.bit_generator.state
     parts = [
         twin.loss(x[i : i + 2], targets[i : i + 2], run=Run(np.random.default_rng(seed)))[0]
-        for i, seed in zip(range(0, 8, 2), seeds_drawn, strict=True)
+        for i, seed in zip(range(0, 8, 2), expected, strict=True)
     ]
     assert loss == pytest.approx(np.mean(parts), rel=1e-6)
     assert t.step(x, targets) != loss
     assert t.evaluate(x, targets) == pytest.approx(float(model.loss(x, targets)[0]), rel=1e-6)
+
+
+def seeds_drawn(t, *rows):
+    """How many shards a step has: each draws one seed."""
+    rng = np.random.default_rng()
+    rng.bit_generator.state = t.rng.bit_generator.state
+    t.step(*rows)
+    for drawn in range(99):
+        if rng.bit_generator.state == t.rng.bit_generator.state:
+            return drawn
+        rng.integers(2**63 - 1)
+    raise AssertionError("more than 99")
+
+
+@pytest.fixture
+def _two_threads(monkeypatch):
+    monkeypatch.setattr("npformer.training.trainer.can_spread", lambda: True)
+    monkeypatch.setattr("npformer.training.trainer.num_threads", lambda: 2)
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_the_automatic_number_of_shards_is_of_each_batch_and_of_its_shapes(monkeypatch):
+    monkeypatch.setattr("npformer.training.trainer._LEAST_WORK", 500)  # 64 parameters, 8 rows
+    t = trainer()
+    for rows, counted, shards in [
+        (1, 1, 1), (12, 0, 2), (12, 12, 2), (6, 6, 1), (12, 1, 2), (8, 8, 2),
+    ]:  # fmt: skip
+        assert seeds_drawn(t, *batch(0, rows, counted=counted)) == shards, (rows, counted)
+    assert seeds_drawn(trainer(accumulate=2), *batch(0, 12)) == 2  # 6 rows each
+    assert seeds_drawn(trainer(accumulate=2), *batch(0, 16)) == 4
+    assert seeds_drawn(trainer(small(model=Inseparable)), *batch(0, 12)) == 1
+
+
+@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.parametrize(
+    ("width", "rows", "shards"), [(128, 12, 2), (16, 12, 1), (128, 1, 1), (768, 4, 1)]
+)
+def test_only_work_that_pays_for_the_threads_is_shared(width, rows, shards):
+    config = models.GPTConfig(65, 64, width, 4, 12 if width == 768 else 4)
+    with skeleton():
+        model = models.GPT(config)
+    ids = np.zeros((rows, 64), int)
+    assert trainer(model)._shards((ids, ids), rows) == shards
 
 
 def test_without_a_generator_dropout_still_acts():
