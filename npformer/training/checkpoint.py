@@ -17,7 +17,7 @@ there (a public model class, the trainer's own optimizer); they are never import
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -113,7 +113,9 @@ def load_trainer(trainer: "Trainer", path: str | os.PathLike[str]) -> dict[str, 
         decayed = names_in(optimizer, "decayed", own)
         generator = check_generator(get(header, "generator", dict), trainer.rng.bit_generator)
         counts = count(header, "steps", 0), count(header, "accumulate", 1)
-        workers = "auto" if header.get("workers") == "auto" else count(header, "workers", 1)
+        workers: int | Literal["auto"] = "auto"
+        if header.get("workers") != "auto":
+            workers = count(header, "workers", 1)
         threads = None if header.get("threads") is None else count(header, "threads", 1)
         clip_norm = header.get("clip_norm")
         if clip_norm is not None:

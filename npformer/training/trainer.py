@@ -27,7 +27,7 @@ from ..models._model import Model
 from .checkpoint import load_trainer, save_trainer
 from .clipping import grad_norm
 from .optimizer import Optimizer, real
-from .shards import Batch, Shard, check_batch, count_positions, rows_of, run_shard, split
+from .shards import Batch, Replicas, Shard, check_batch, count_positions, rows_of, run_shard, split
 
 # A shard's gradients are written, read and added once more for each parameter, whatever the size
 # of the batch; the work that two threads share grows with the batch. With 2,048 targets to 11
@@ -148,7 +148,7 @@ class Trainer:
         self.steps = 0
         self.norm = math.nan
         self._names = names
-        self._replicas: list[Model] = []
+        self._replicas = Replicas()
 
     def step(self, *batch: Array | None) -> float:
         """Take one step, and return the loss of the batch before it.
@@ -184,6 +184,8 @@ class Trainer:
             lr = real("Trainer.step", f"schedule({self.steps})", self.schedule(self.steps))
         micro_batches = self._plan(batch, rows)
         self.model.zero_grad()
+        for parameter in self.optimizer.parameters:  # one may have left the model since
+            parameter.zero_grad()
         loss = 0.0
         for shards in micro_batches:
             try:
@@ -345,11 +347,7 @@ class Trainer:
 
     def _run(self, shards: list[Shard]) -> list[float]:
         """Run shards that stand side by side, and add their gradients to the model's, in order."""
-        while len(self._replicas) < len(shards) - 1:
-            self._replicas.append(self.model.replica())
-        replicas = self._replicas[: len(shards) - 1]
-        for replica in replicas:
-            replica.zero_grad()
+        replicas = self._replicas.of(self.model, len(shards) - 1) if len(shards) > 1 else []
         work = zip([self.model, *replicas], shards, strict=True)
         losses = each(lambda part: run_shard(*part), work)
         for replica in replicas:

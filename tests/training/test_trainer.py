@@ -1,6 +1,8 @@
 """Trainer.step: exact accumulation, seeds, what stops it, what it refuses."""
 
+import dataclasses
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from hypothesis import strategies as st
 from support.strategies import seeds
 from training.small_model import Inseparable, Small, batch, everything, small
 
-from npformer import Run, models
+from npformer import Parameter, Run, models
 from npformer.core import NonFiniteError
 from npformer.core.initialize import skeleton
+from npformer.layers import Dropout
 from npformer.training import SGD, AdamW, Trainer, schedules
 from npformer.training.shards import rows_of, split
 
@@ -149,6 +152,61 @@ def test_only_work_that_pays_for_the_threads_is_shared(width, rows, shards):
         model = models.GPT(config)
     ids = np.zeros((rows, 64), int)
     assert trainer(model)._shards((ids, ids), rows) == shards
+
+
+def test_what_is_changed_on_the_model_between_steps_holds_in_every_shard():
+    def changed(model):
+        model.layers[0].rate = 0.0
+        model.config = dataclasses.replace(model.config, dropout=0.0)
+        model.w1 = model.w0  # tied
+
+    class Layered(Small):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.w0 = Parameter(self.w1.value + 1)
+            self.layers = [Dropout(0.5)]
+
+        def loss(self, x, targets, *, run=None):
+            return super().loss(self.layers[0].forward(x, run=run)[0], targets, run=run)
+
+    x, targets = batch()
+    used, fresh = (trainer(small(model=Layered), workers=3, lr=0.0) for _ in range(2))
+    used.step(x, targets)
+    changed(used.model)
+    changed(fresh.model)
+    assert used.step(x, targets) == fresh.step(x, targets)
+    assert used.norm == fresh.norm
+    assert used.model.w0.grad.any()
+    want = float(fresh.model.loss(x, targets)[0])
+    assert fresh.step(x, targets) == pytest.approx(want, rel=1e-6)
+
+
+def test_replicas_and_their_gradients_are_kept_while_nothing_changes():
+    t = trainer(workers=3)
+    t.step(*batch())
+    first = t._replicas._made
+    grads = [p.grad for replica in first for p in replica.parameters()]
+    t.model.w1.value = t.model.w1.value.copy()  # shared with replicas by the parameter
+    t.model.b1.trainable = False
+    t.step(*batch())
+    assert len(first) == 2
+    assert t._replicas._made is first
+    again = [p.grad for replica in first for p in replica.parameters()]
+    assert all(map(operator.is_, again, grads))
+
+
+def test_what_lists_and_dicts_hold_is_looked_at_as_well():
+    model = small()
+    model.notes = {"list": [1.5, "x", None]}
+    model.again = model.notes
+    t = trainer(model, workers=2)
+    t.step(*batch())
+    first = t._replicas._made
+    t.step(*batch())
+    assert t._replicas._made is first
+    model.notes["list"][0] = 2.5
+    t.step(*batch())
+    assert t._replicas._made is not first
 
 
 def test_without_a_generator_dropout_still_acts():
