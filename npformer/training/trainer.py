@@ -115,21 +115,6 @@ class Trainer:
                 f"Trainer: optimizer is {describe(optimizer)}; expected an Optimizer, such as "
                 f"AdamW(model.parameters())"
             )
-        if schedule is not None and not callable(schedule):
-            raise TypeError(
-                f"Trainer: schedule is {schedule!r}; expected a function from step number to "
-                f"learning rate, such as schedules.constant(1e-3)"
-            )
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(
-                f"Trainer: rng is {rng!r}; expected a numpy.random.Generator, such as "
-                f"np.random.default_rng(0), or None"
-            )
-        if clip_norm is not None:
-            clip_norm = real("Trainer", "clip_norm", clip_norm, positive=True)
-        check_size("Trainer", accumulate=accumulate)
-        if workers != "auto":
-            check_size("Trainer", workers=workers)
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         for index, parameter in enumerate(optimizer.parameters):
             if id(parameter) not in names:
@@ -140,15 +125,16 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self.schedule = schedule
-        self.clip_norm: float | None = clip_norm
-        self.accumulate = int(accumulate)
-        self.workers: int | Literal["auto"] = workers if workers == "auto" else int(workers)
+        self.clip_norm = clip_norm
+        self.accumulate = accumulate
+        self.workers = workers
         self.rng = np.random.default_rng() if rng is None else rng
         self.threads: int | None = None
         self.steps = 0
         self.norm = math.nan
         self._names = names
         self._replicas = Replicas()
+        self._check_settings("Trainer")
 
     def step(self, *batch: Array | None) -> float:
         """Take one step, and return the loss of the batch before it.
@@ -170,15 +156,15 @@ class Trainer:
             If the loss or the norm of the gradients is infinite or NaN: with the step's
             number. Parameters and optimizer are as before.
         TypeError
-            If something in the batch is neither an ndarray nor None.
+            If something in the batch is neither an ndarray nor None, or a setting that was
+            assigned is of the wrong kind.
         ValueError
-            If the batch is empty, first axes differ, the schedule gives no learning rate, or
-            the batch was to be split and the model's loss is not a mean over parts.
+            If the batch is empty, first axes differ, a setting is out of range, the schedule
+            gives no learning rate, or the batch was to be split and the model's loss is not a
+            mean over parts.
         """
+        self._check_settings("Trainer.step")
         rows = check_batch("Trainer.step", batch)
-        check_size("Trainer", accumulate=self.accumulate)
-        if self.workers != "auto":
-            check_size("Trainer", workers=self.workers)
         lr = self.optimizer.lr
         if self.schedule is not None:
             lr = real("Trainer.step", f"schedule({self.steps})", self.schedule(self.steps))
@@ -221,8 +207,9 @@ class Trainer:
         Raises
         ------
         TypeError, ValueError
-            If the batch is not one, as in `step`.
+            If the batch is not one, or a setting is wrong, as in `step`.
         """
+        self._check_settings("Trainer.evaluate")
         rows = check_batch("Trainer.evaluate", batch)
         parts = [rows_of(batch, part) for part in split(range(rows), self.accumulate)]
         weights = [self.model.loss_weight(*part) for part in parts]
@@ -259,6 +246,7 @@ class Trainer:
         OSError
             If the file cannot be written.
         """
+        self._check_settings("Trainer.save")
         save_trainer(self, path, metadata)
 
     def load(self, path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -288,7 +276,31 @@ class Trainer:
         OSError
             If it cannot be opened.
         """
+        self._check_settings("Trainer.load")
         return load_trainer(self, path)
+
+    def _check_settings(self, owner: str) -> None:
+        """Refuse settings that are not what they have to be: they may be assigned at any time."""
+        if self.schedule is not None and not callable(self.schedule):
+            raise TypeError(
+                f"{owner}: schedule is {self.schedule!r}; expected a function from step number to "
+                f"learning rate, such as schedules.constant(1e-3)"
+            )
+        if not isinstance(self.rng, np.random.Generator):
+            raise TypeError(
+                f"{owner}: rng is {self.rng!r}; expected a numpy.random.Generator, such as "
+                f"np.random.default_rng(0)"
+            )
+        if self.clip_norm is not None:
+            self.clip_norm = real(owner, "clip_norm", self.clip_norm, positive=True)
+        check_size(owner, accumulate=self.accumulate)
+        self.accumulate = int(self.accumulate)
+        if self.workers != "auto":
+            check_size(owner, workers=self.workers)
+            self.workers = int(self.workers)
+        if self.threads is not None:
+            check_size(owner, threads=self.threads)
+            self.threads = int(self.threads)
 
     def _threads_now(self) -> int:
         """Return how many threads "auto" counts on in the next step."""

@@ -406,10 +406,36 @@ def test_logits_that_overflow_stop_the_step_by_its_number():
         Trainer(model, AdamW(model.parameters())).step(ids, ids)
 
 
-@pytest.mark.parametrize("name", ["accumulate", "workers"])
-def test_a_split_that_was_changed_to_nonsense_is_refused(name):
-    model = models.GPT(models.GPTConfig(5, 4, 4, 1, 1))
-    trainer = Trainer(model, AdamW(model.parameters()))
-    setattr(trainer, name, 0)
-    with pytest.raises(ValueError, match=f"{name} is 0"):
-        trainer.step(np.array([[1, 2]]), np.array([[2, 3]]))
+@pytest.mark.parametrize(
+    ("name", "value", "error", "said"),
+    [
+        ("accumulate", 0, ValueError, "accumulate is 0; expected a positive int"),
+        ("accumulate", 1.5, TypeError, "accumulate is 1.5; expected a positive int"),
+        ("workers", 0, ValueError, "workers is 0; expected a positive int"),
+        ("workers", None, TypeError, "workers is None; expected a positive int"),
+        ("threads", 0, ValueError, "threads is 0; expected a positive int"),
+        ("clip_norm", math.nan, ValueError, "clip_norm is nan; expected 0 < clip_norm < inf"),
+        ("clip_norm", -1, ValueError, "clip_norm is -1.0; expected 0 < clip_norm < inf"),
+        ("rng", None, TypeError, "rng is None; expected a numpy.random.Generator, such as np"),
+        ("schedule", 3, TypeError, "schedule is 3; expected a function from step number"),
+    ],
+)
+def test_a_setting_that_was_changed_to_nonsense_is_refused(tmp_path, name, value, error, said):
+    t = trainer(optimizer=AdamW)
+    t.step(*batch())
+    before, good = everything(t), getattr(t, name)
+    setattr(t, name, value)
+    for method, arguments in [
+        ("step", batch()), ("evaluate", batch()), ("save", [tmp_path / "c"]), ("load", ["c"]),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=f"^Trainer.{method}: {said}"):
+            getattr(t, method)(*arguments)
+    setattr(t, name, good)
+    assert everything(t) == before
+
+
+def test_numbers_of_numpy_are_settings(tmp_path):
+    t = trainer(accumulate=np.int64(2), workers=np.int32(1), clip_norm=np.float32(1))
+    t.accumulate = np.int64(3)
+    t.save(tmp_path / "c")
+    assert [type(x) for x in (t.accumulate, t.workers, t.clip_norm)] == [int, int, float]
