@@ -6,7 +6,9 @@ The header holds, as JSON
     optimizer                       class, hyperparameters, steps, slots, names of parameters,
                                     and of those that decay
     generator                       state of the trainer's random bit generator
-    steps, workers, accumulate, clip_norm, metadata
+    steps, accumulate, clip_norm, metadata
+    workers, threads                the setting, which may be "auto", and the threads that this
+                                    counts on: null before its first step, absent in old files
 and the arrays are ``model/<parameter>`` and ``optimizer/<slot>/<parameter>``.
 
 Loading validates all of it before anything is written. Names in a file choose among what is
@@ -15,7 +17,7 @@ there (a public model class, the trainer's own optimizer); they are never import
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -43,8 +45,6 @@ from .optimizer import real
 
 if TYPE_CHECKING:
     from .trainer import Trainer
-
-_COUNTS = ("workers", "accumulate")
 
 
 def save_trainer(
@@ -76,7 +76,8 @@ def save_trainer(
         },
         "generator": state_to_json(trainer.rng.bit_generator.state),
         "steps": trainer.steps,
-        "workers": trainer.shards,
+        "workers": trainer.workers,
+        "threads": trainer.threads,
         "accumulate": trainer.accumulate,
         "clip_norm": trainer.clip_norm,
         "metadata": metadata,
@@ -111,7 +112,11 @@ def load_trainer(trainer: "Trainer", path: str | os.PathLike[str]) -> dict[str, 
             raise ValueError(f"it holds {len(arrays)} arrays; expected {expected}")
         decayed = names_in(optimizer, "decayed", own)
         generator = check_generator(get(header, "generator", dict), trainer.rng.bit_generator)
-        counts = [count(header, "steps", 0), *(count(header, k, 1) for k in _COUNTS)]
+        counts = count(header, "steps", 0), count(header, "accumulate", 1)
+        workers: int | Literal["auto"] = "auto"
+        if header.get("workers") != "auto":
+            workers = count(header, "workers", 1)
+        threads = None if header.get("threads") is None else count(header, "threads", 1)
         clip_norm = header.get("clip_norm")
         if clip_norm is not None:
             clip_norm = real("the file", "clip_norm", clip_norm, positive=True)
@@ -124,7 +129,8 @@ def load_trainer(trainer: "Trainer", path: str | os.PathLike[str]) -> dict[str, 
     trainer.optimizer.state = state
     trainer.optimizer.decayed = [name in decayed for name in own]
     trainer.rng.bit_generator.state = generator
-    trainer.steps, trainer.workers, trainer.accumulate = counts
+    trainer.steps, trainer.accumulate = counts
+    trainer.workers, trainer.threads = workers, threads
     trainer.clip_norm = clip_norm
     return metadata
 

@@ -124,8 +124,13 @@ class Optimizer(ABC):
         scale : float, optional
             Gradients are taken times this. Clipping is folded in so: a piece is scaled while it
             is in the cache, rather than all gradients in a pass of their own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `scale` is not a finite number, 0 or more; nothing is changed.
         """
-        self.steps += 1
+        factors = factors_of(real(f"{type(self).__name__}.step", "scale", scale))
         work = []
         for index, parameter in enumerate(self.parameters):
             if parameter.trainable:
@@ -133,7 +138,6 @@ class Optimizer(ABC):
                 slots = [arrays[index] for arrays in self.state.values()]
                 for piece in pieces(parameter.value, parameter.grad, *slots):
                     work.append((piece, weight_decay))
-        factors = factors_of(scale)
 
         def move(part: list[tuple[tuple[Array, ...], float]]) -> None:
             for (value, grad, *state), weight_decay in part:
@@ -141,6 +145,7 @@ class Optimizer(ABC):
                     grad = grad * factor
                 self.update(value, grad, state, weight_decay)
 
+        self.steps += 1
         spread(move, work, sum(parameter.value.size for parameter in self.parameters))
 
     @abstractmethod

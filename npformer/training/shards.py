@@ -1,14 +1,18 @@
 """Parts of a batch: how it is split, and how one part is run."""
 
+import dataclasses
 import math
-from typing import NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.arrays import Array, describe
+from ..core.layer import Layer
 from ..core.run import Run
 from ..models._model import Model
 
+_PLAIN = (int, float, str, bool, NoneType)
 Batch = tuple[Array | None, ...]
 
 
@@ -18,6 +22,62 @@ class Shard(NamedTuple):
     batch: Batch
     share: float  # of the whole batch's targets
     seed: int  # of its dropout
+
+
+class Replicas:
+    """A model's replicas, made anew whenever something on one of its layers has changed.
+
+    To make one takes longer than to look for a change, and its gradients would be new memory.
+    An array that is not a parameter counts as changed when another takes its place.
+    """
+
+    def __init__(self) -> None:
+        self._made: list[Model] = []
+        self._state: list[Any] = []
+
+    def of(self, model: Model, number: int) -> list[Model]:
+        """Return so many replicas of the model as it is now, their gradients zero."""
+        state: list[Any] = []
+        _describe(model, state, set())
+        if not _same(state, self._state):
+            self._made, self._state = [], state
+        while len(self._made) < number:
+            self._made.append(model.replica())
+        for replica in self._made[:number]:
+            replica.zero_grad()
+        return self._made[:number]
+
+
+def _describe(item: Any, state: list[Any], seen: set[int]) -> None:
+    """Add to `state` an object and all that it holds, as a list of objects in a fixed order."""
+    state.append(item)
+    if isinstance(item, _PLAIN) or id(item) in seen:
+        return
+    if isinstance(item, list | tuple | set | frozenset):
+        seen.add(id(item))
+        state.append(len(item))
+        for child in item:
+            _describe(child, state, seen)
+        return
+    if isinstance(item, dict):
+        held = item
+    elif isinstance(item, Layer) or dataclasses.is_dataclass(item):
+        held = getattr(item, "__dict__", {})
+    else:
+        return
+    seen.add(id(item))
+    state.append(len(held))
+    for key, child in held.items():
+        state.append(key)
+        _describe(child, state, seen)
+
+
+def _same(state: list[Any], other: list[Any]) -> bool:
+    """Say whether two descriptions are of the same objects, plain values being equal."""
+    return len(state) == len(other) and all(
+        a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
+        for a, b in zip(state, other, strict=True)
+    )
 
 
 def run_shard(model: Model, shard: Shard) -> float:
@@ -71,6 +131,17 @@ def check_batch(owner: str, batch: Batch) -> int:
             f"length, the number of rows (broadcast with np.broadcast_to what all rows share)"
         )
     return next(iter(lengths.values()))
+
+
+def count_positions(batch: Batch) -> int:
+    """Return how many positions a model computes for a batch, from its shapes alone.
+
+    That is the size of the largest array of integers, such as token ids; without one, the
+    number of rows.
+    """
+    present = [entry for entry in batch if entry is not None]
+    integers = [entry.size for entry in present if entry.dtype.kind in "iu"]
+    return max(integers, default=len(present[0]))
 
 
 def split(rows: range, parts: int) -> list[range]:

@@ -27,12 +27,17 @@ from ..models._model import Model
 from .checkpoint import load_trainer, save_trainer
 from .clipping import grad_norm
 from .optimizer import Optimizer, real
-from .shards import Batch, Shard, check_batch, rows_of, run_shard, split
+from .shards import Batch, Replicas, Shard, check_batch, count_positions, rows_of, run_shard, split
 
 # A shard's gradients are written, read and added once more for each parameter, whatever the size
 # of the batch; the work that two threads share grows with the batch. With 2,048 targets to 11
 # million parameters two shards are faster than one, with 256 to 124 million they are slower.
-_PARAMETERS_A_TARGET = 50_000
+_PARAMETERS_A_POSITION = 50_000
+# Threads also cost a few milliseconds of their own, so a micro-batch has to have about ten times
+# that in work: here multiply-adds of its forward pass, parameters times positions. The small GPT
+# of nanoGPT for a CPU (804,096 parameters, 768 positions) has 6e8, and gains; a model of 4 layers
+# of 16 has 1e7, and its step would take five times as long.
+_LEAST_WORK = 3e8
 
 
 class Trainer:
@@ -55,7 +60,8 @@ class Trainer:
         Split each micro-batch into this many shards, side by side on as many threads as there
         are (`npformer.set_num_threads`), each with gradients of its own. "auto" is one a thread
         where the batch is large enough to pay for these gradients, and else one shard, whose
-        matrix products BLAS spreads over the threads. It is decided at the first step.
+        matrix products BLAS spreads over the threads. It is decided at every step, from the
+        shapes of the batch and the size of the model alone.
     rng : numpy.random.Generator, optional
         Where the seeds of dropout come from, one a shard at each step. None draws from fresh
         entropy; dropout acts either way.
@@ -66,6 +72,9 @@ class Trainer:
         As given; they stay.
     schedule, clip_norm, accumulate, workers, rng
         As given; they may be changed between steps.
+    threads : int or None
+        How many threads "auto" counts on: those of its first step, and from then on always, so
+        that a resumed run is the same wherever it runs. None before; assign None to count anew.
     steps : int
         Number of steps taken.
     norm : float
@@ -106,21 +115,6 @@ class Trainer:
                 f"Trainer: optimizer is {describe(optimizer)}; expected an Optimizer, such as "
                 f"AdamW(model.parameters())"
             )
-        if schedule is not None and not callable(schedule):
-            raise TypeError(
-                f"Trainer: schedule is {schedule!r}; expected a function from step number to "
-                f"learning rate, such as schedules.constant(1e-3)"
-            )
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(
-                f"Trainer: rng is {rng!r}; expected a numpy.random.Generator, such as "
-                f"np.random.default_rng(0), or None"
-            )
-        if clip_norm is not None:
-            clip_norm = real("Trainer", "clip_norm", clip_norm, positive=True)
-        check_size("Trainer", accumulate=accumulate)
-        if workers != "auto":
-            check_size("Trainer", workers=workers)
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         for index, parameter in enumerate(optimizer.parameters):
             if id(parameter) not in names:
@@ -131,20 +125,16 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self.schedule = schedule
-        self.clip_norm: float | None = clip_norm
-        self.accumulate = int(accumulate)
-        self.workers: int | Literal["auto"] = workers if workers == "auto" else int(workers)
+        self.clip_norm = clip_norm
+        self.accumulate = accumulate
+        self.workers = workers
         self.rng = np.random.default_rng() if rng is None else rng
+        self.threads: int | None = None
         self.steps = 0
         self.norm = math.nan
         self._names = names
-        self._chosen: int | None = None  # by "auto"
-        self._replicas: list[Model] = []
-
-    @property
-    def shards(self) -> int:
-        """Number of shards that a micro-batch is split into; 1 before "auto" has decided."""
-        return (self._chosen or 1) if self.workers == "auto" else self.workers
+        self._replicas = Replicas()
+        self._check_settings("Trainer")
 
     def step(self, *batch: Array | None) -> float:
         """Take one step, and return the loss of the batch before it.
@@ -166,20 +156,22 @@ class Trainer:
             If the loss or the norm of the gradients is infinite or NaN: with the step's
             number. Parameters and optimizer are as before.
         TypeError
-            If something in the batch is neither an ndarray nor None.
+            If something in the batch is neither an ndarray nor None, or a setting that was
+            assigned is of the wrong kind.
         ValueError
-            If the batch is empty, first axes differ, the schedule gives no learning rate, or
-            the batch was to be split and the model's loss is not a mean over parts.
+            If the batch is empty, first axes differ, a setting is out of range, the schedule
+            gives no learning rate, or the batch was to be split and the model's loss is not a
+            mean over parts.
         """
+        self._check_settings("Trainer.step")
         rows = check_batch("Trainer.step", batch)
-        check_size("Trainer", accumulate=self.accumulate, workers=self.shards)
         lr = self.optimizer.lr
         if self.schedule is not None:
             lr = real("Trainer.step", f"schedule({self.steps})", self.schedule(self.steps))
-        if self.workers == "auto" and self._chosen is None:
-            self._chosen = self._choose(batch, rows)
         micro_batches = self._plan(batch, rows)
         self.model.zero_grad()
+        for parameter in self.optimizer.parameters:  # one may have left the model since
+            parameter.zero_grad()
         loss = 0.0
         for shards in micro_batches:
             try:
@@ -200,6 +192,8 @@ class Trainer:
         self.optimizer.lr = lr
         self.optimizer.step(scale)
         self.steps += 1
+        if self.workers == "auto":
+            self.threads = self._threads_now()
         return loss
 
     def evaluate(self, *batch: Array | None) -> float:
@@ -213,8 +207,9 @@ class Trainer:
         Raises
         ------
         TypeError, ValueError
-            If the batch is not one, as in `step`.
+            If the batch is not one, or a setting is wrong, as in `step`.
         """
+        self._check_settings("Trainer.evaluate")
         rows = check_batch("Trainer.evaluate", batch)
         parts = [rows_of(batch, part) for part in split(range(rows), self.accumulate)]
         weights = [self.model.loss_weight(*part) for part in parts]
@@ -232,7 +227,8 @@ class Trainer:
         """Write all that a later run needs to go on as if there had been no break.
 
         That is the model's parameters and configuration, the optimizer's settings and state,
-        the generator's state, the number of steps, `workers`, `accumulate` and `clip_norm`.
+        the generator's state, the number of steps, `workers` and `threads`, `accumulate` and
+        `clip_norm`.
         The schedule is a function, and is given again.
 
         Parameters
@@ -250,6 +246,7 @@ class Trainer:
         OSError
             If the file cannot be written.
         """
+        self._check_settings("Trainer.save")
         save_trainer(self, path, metadata)
 
     def load(self, path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -258,8 +255,8 @@ class Trainer:
         The trainer has to hold a model of the same class, configuration and dtype, an
         optimizer of the same class over the same parameters, and a generator of the same kind.
         Everything else that decides the next step but the schedule is taken from the file, also
-        the optimizer's settings, `workers`, `accumulate` and `clip_norm`; to change one of
-        them, assign to it afterwards.
+        the optimizer's settings, `workers` and `threads`, `accumulate` and `clip_norm`; to
+        change one of them, assign to it afterwards.
 
         Parameters
         ----------
@@ -279,26 +276,61 @@ class Trainer:
         OSError
             If it cannot be opened.
         """
+        self._check_settings("Trainer.load")
         return load_trainer(self, path)
 
-    def _choose(self, batch: Batch, rows: int) -> int:
-        """Decide how many shards are fastest."""
-        if not can_spread():
-            return 1
-        targets = self.model.loss_weight(*batch)
-        if targets is None:
+    def _check_settings(self, owner: str) -> None:
+        """Refuse settings that are not what they have to be: they may be assigned at any time."""
+        if self.schedule is not None and not callable(self.schedule):
+            raise TypeError(
+                f"{owner}: schedule is {self.schedule!r}; expected a function from step number to "
+                f"learning rate, such as schedules.constant(1e-3)"
+            )
+        if not isinstance(self.rng, np.random.Generator):
+            raise TypeError(
+                f"{owner}: rng is {self.rng!r}; expected a numpy.random.Generator, such as "
+                f"np.random.default_rng(0)"
+            )
+        if self.clip_norm is not None:
+            self.clip_norm = real(owner, "clip_norm", self.clip_norm, positive=True)
+        check_size(owner, accumulate=self.accumulate)
+        self.accumulate = int(self.accumulate)
+        if self.workers != "auto":
+            check_size(owner, workers=self.workers)
+            self.workers = int(self.workers)
+        if self.threads is not None:
+            check_size(owner, threads=self.threads)
+            self.threads = int(self.threads)
+
+    def _threads_now(self) -> int:
+        """Return how many threads "auto" counts on in the next step."""
+        return self.threads or (num_threads() if can_spread() else 1)
+
+    def _shards(self, batch: Batch, rows: int) -> int:
+        """Return how many shards each micro-batch is split into: as told, or as is fastest.
+
+        By the positions that are computed, whether or not their targets count: so the same
+        shapes always give the same number.
+        """
+        if self.workers != "auto":
+            return self.workers
+        threads = self._threads_now()
+        if threads == 1 or self.model.loss_weight(*batch) is None:
             return 1
         parameters = sum(parameter.value.size for parameter in self.model.parameters())
-        worth = targets * _PARAMETERS_A_TARGET >= parameters * self.accumulate
-        return min(num_threads(), max(1, rows // self.accumulate)) if worth else 1
+        positions = count_positions(batch) / self.accumulate
+        enough = positions * parameters >= _LEAST_WORK
+        worth = enough and positions * _PARAMETERS_A_POSITION >= parameters
+        return min(threads, max(1, rows // self.accumulate)) if worth else 1
 
     def _plan(self, batch: Batch, rows: int) -> list[list[Shard]]:
         """Split a batch into micro-batches of shards, with shares and seeds; equation (2)."""
+        side_by_side = self._shards(batch, rows)
         parts = [
-            [rows_of(batch, part) for part in split(micro, self.shards)]
+            [rows_of(batch, part) for part in split(micro, side_by_side)]
             for micro in split(range(rows), self.accumulate)
         ]
-        if self.accumulate == self.shards == 1:
+        if self.accumulate == side_by_side == 1:
             shares = iter([1.0])
         else:
             weights = [self._weight(part) for shards in parts for part in shards]
@@ -327,11 +359,7 @@ class Trainer:
 
     def _run(self, shards: list[Shard]) -> list[float]:
         """Run shards that stand side by side, and add their gradients to the model's, in order."""
-        while len(self._replicas) < len(shards) - 1:
-            self._replicas.append(self.model.replica())
-        replicas = self._replicas[: len(shards) - 1]
-        for replica in replicas:
-            replica.zero_grad()
+        replicas = self._replicas.of(self.model, len(shards) - 1) if len(shards) > 1 else []
         work = zip([self.model, *replicas], shards, strict=True)
         losses = each(lambda part: run_shard(*part), work)
         for replica in replicas:

@@ -100,5 +100,5 @@ def everything(trainer):
         optimizer.steps,
         optimizer.decayed,
         repr(trainer.rng.bit_generator.state),
-        (trainer.steps, trainer.shards, trainer.accumulate, trainer.clip_norm),
+        (trainer.steps, trainer.workers, trainer.threads, trainer.accumulate, trainer.clip_norm),
     )

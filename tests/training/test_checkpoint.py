@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from training.files import rewritten
 from training.small_model import SmallConfig, batch, everything, small
 
 from npformer.models import GPT, GPTConfig
@@ -72,9 +73,39 @@ def test_settings_are_taken_from_the_file_and_may_be_changed_after(tmp_path):
     second.load(tmp_path / "c")
     assert second.optimizer.hyperparameters() == first.optimizer.hyperparameters()
     assert second.optimizer.betas == (0.5, 0.6)
-    assert (second.accumulate, second.clip_norm, second.workers) == (3, 2.0, 1)
+    assert (second.accumulate, second.clip_norm, second.workers) == (3, 2.0, "auto")
     second.optimizer.lr = 1e-5
     second.step(*batch())
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_the_automatic_number_of_shards_is_resumed_to_the_bit(tmp_path, monkeypatch, before):
+    monkeypatch.setattr("npformer.training.trainer._LEAST_WORK", 0)
+    monkeypatch.setattr("npformer.training.trainer.can_spread", lambda: True)
+    monkeypatch.setattr("npformer.training.trainer.num_threads", lambda: 3)
+    straight, resumed = trainer(), trainer(seed=9, workers=1)
+    for step in range(before):
+        straight.step(*batch(step))
+    straight.save(tmp_path / "c")
+    resumed.load(tmp_path / "c")
+    assert (resumed.workers, resumed.threads) == ("auto", 3 if before else None)
+    if before:  # threads are of the first step, wherever the run goes on
+        monkeypatch.setattr("npformer.training.trainer.num_threads", lambda: 2)
+    for step in range(before, before + 3):
+        assert resumed.step(*batch(step)) == straight.step(*batch(step))
+    assert everything(resumed) == everything(straight)
+    assert resumed.threads == 3
+
+
+def test_a_file_from_before_threads_were_kept_is_read(path, whole):
+    def old(header):
+        header["workers"] = 2
+        del header["threads"]
+
+    path.write_bytes(rewritten(whole, header=old))
+    t = trainer()
+    t.load(path)
+    assert (t.workers, t.threads) == (2, None)
 
 
 def test_frozen_parameters_are_saved_and_stay_frozen(tmp_path):

@@ -235,3 +235,17 @@ P = [Parameter(np.ones((2, 2), np.float32), "p")]
 def test_bad_arguments_are_refused_with_the_remedy(make, error, said):
     with pytest.raises(error, match=said):
         make()
+
+
+@pytest.mark.parametrize(
+    ("scale", "error"), [(-1.0, ValueError), (np.nan, ValueError), ("1", TypeError)]
+)
+def test_a_scale_that_is_none_is_refused_and_changes_nothing(scale, error):
+    w = Parameter(np.ones(3))
+    w.grad += 1.0
+    optimizer = AdamW([w], 0.1)
+    with pytest.raises(error, match=r"^AdamW.step: scale is .*; expected 0|with 0 <= scale < inf"):
+        optimizer.step(scale)
+    assert optimizer.steps == 0
+    assert np.all(w.value == 1)
+    assert not any(array.any() for arrays in optimizer.state.values() for array in arrays)

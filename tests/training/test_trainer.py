@@ -1,6 +1,8 @@
 """Trainer.step: exact accumulation, seeds, what stops it, what it refuses."""
 
+import dataclasses
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 from support.strategies import seeds
 from training.small_model import Inseparable, Small, batch, everything, small
 
-from npformer import Run, models
+from npformer import Parameter, Run, models
 from npformer.core import NonFiniteError
+from npformer.core.initialize import skeleton
+from npformer.layers import Dropout
 from npformer.training import SGD, AdamW, Trainer, schedules
 from npformer.training.shards import rows_of, split
 
@@ -96,15 +100,113 @@ def test_each_shard_of_each_step_draws_one_seed_and_dropout_acts():
     t = trainer(model, seed=5, lr=0.0, accumulate=2, workers=2)
     loss = t.step(x, targets)
     rng = np.random.default_rng(5)
-    seeds_drawn = [int(rng.integers(2**63 - 1)) for _ in range(4)]
+    expected = [int(rng.integers(2**63 - 1)) for _ in range(4)]
     assert rng.bit_generator.state == t.rng.bit_generator.state
     parts = [
         twin.loss(x[i : i + 2], targets[i : i + 2], run=Run(np.random.default_rng(seed)))[0]
-        for i, seed in zip(range(0, 8, 2), seeds_drawn, strict=True)
+        for i, seed in zip(range(0, 8, 2), expected, strict=True)
     ]
     assert loss == pytest.approx(np.mean(parts), rel=1e-6)
     assert t.step(x, targets) != loss
     assert t.evaluate(x, targets) == pytest.approx(float(model.loss(x, targets)[0]), rel=1e-6)
+
+
+def seeds_drawn(t, *rows):
+    """How many shards a step has: each draws one seed."""
+    rng = np.random.default_rng()
+    rng.bit_generator.state = t.rng.bit_generator.state
+    t.step(*rows)
+    for drawn in range(99):
+        if rng.bit_generator.state == t.rng.bit_generator.state:
+            return drawn
+        rng.integers(2**63 - 1)
+    raise AssertionError("more than 99")
+
+
+@pytest.fixture
+def _two_threads(monkeypatch):
+    monkeypatch.setattr("npformer.training.trainer.can_spread", lambda: True)
+    monkeypatch.setattr("npformer.training.trainer.num_threads", lambda: 2)
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_the_automatic_number_of_shards_is_of_each_batch_and_of_its_shapes(monkeypatch):
+    monkeypatch.setattr("npformer.training.trainer._LEAST_WORK", 500)  # 64 parameters, 8 rows
+    t = trainer()
+    for rows, counted, shards in [
+        (1, 1, 1), (12, 0, 2), (12, 12, 2), (6, 6, 1), (12, 1, 2), (8, 8, 2),
+    ]:  # fmt: skip
+        assert seeds_drawn(t, *batch(0, rows, counted=counted)) == shards, (rows, counted)
+    assert seeds_drawn(trainer(accumulate=2), *batch(0, 12)) == 2  # 6 rows each
+    assert seeds_drawn(trainer(accumulate=2), *batch(0, 16)) == 4
+    assert seeds_drawn(trainer(small(model=Inseparable)), *batch(0, 12)) == 1
+
+
+@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.parametrize(
+    ("width", "rows", "shards"), [(128, 12, 2), (16, 12, 1), (128, 1, 1), (768, 4, 1)]
+)
+def test_only_work_that_pays_for_the_threads_is_shared(width, rows, shards):
+    config = models.GPTConfig(65, 64, width, 4, 12 if width == 768 else 4)
+    with skeleton():
+        model = models.GPT(config)
+    ids = np.zeros((rows, 64), int)
+    assert trainer(model)._shards((ids, ids), rows) == shards
+
+
+def test_what_is_changed_on_the_model_between_steps_holds_in_every_shard():
+    def changed(model):
+        model.layers[0].rate = 0.0
+        model.config = dataclasses.replace(model.config, dropout=0.0)
+        model.w1 = model.w0  # tied
+
+    class Layered(Small):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.w0 = Parameter(self.w1.value + 1)
+            self.layers = [Dropout(0.5)]
+
+        def loss(self, x, targets, *, run=None):
+            return super().loss(self.layers[0].forward(x, run=run)[0], targets, run=run)
+
+    x, targets = batch()
+    used, fresh = (trainer(small(model=Layered), workers=3, lr=0.0) for _ in range(2))
+    used.step(x, targets)
+    changed(used.model)
+    changed(fresh.model)
+    assert used.step(x, targets) == fresh.step(x, targets)
+    assert used.norm == fresh.norm
+    assert used.model.w0.grad.any()
+    want = float(fresh.model.loss(x, targets)[0])
+    assert fresh.step(x, targets) == pytest.approx(want, rel=1e-6)
+
+
+def test_replicas_and_their_gradients_are_kept_while_nothing_changes():
+    t = trainer(workers=3)
+    t.step(*batch())
+    first = t._replicas._made
+    grads = [p.grad for replica in first for p in replica.parameters()]
+    t.model.w1.value = t.model.w1.value.copy()  # shared with replicas by the parameter
+    t.model.b1.trainable = False
+    t.step(*batch())
+    assert len(first) == 2
+    assert t._replicas._made is first
+    again = [p.grad for replica in first for p in replica.parameters()]
+    assert all(map(operator.is_, again, grads))
+
+
+def test_what_lists_and_dicts_hold_is_looked_at_as_well():
+    model = small()
+    model.notes = {"list": [1.5, "x", None]}
+    model.again = model.notes
+    t = trainer(model, workers=2)
+    t.step(*batch())
+    first = t._replicas._made
+    t.step(*batch())
+    assert t._replicas._made is first
+    model.notes["list"][0] = 2.5
+    t.step(*batch())
+    assert t._replicas._made is not first
 
 
 def test_without_a_generator_dropout_still_acts():
@@ -304,10 +406,36 @@ def test_logits_that_overflow_stop_the_step_by_its_number():
         Trainer(model, AdamW(model.parameters())).step(ids, ids)
 
 
-@pytest.mark.parametrize("name", ["accumulate", "workers"])
-def test_a_split_that_was_changed_to_nonsense_is_refused(name):
-    model = models.GPT(models.GPTConfig(5, 4, 4, 1, 1))
-    trainer = Trainer(model, AdamW(model.parameters()))
-    setattr(trainer, name, 0)
-    with pytest.raises(ValueError, match=f"{name} is 0"):
-        trainer.step(np.array([[1, 2]]), np.array([[2, 3]]))
+@pytest.mark.parametrize(
+    ("name", "value", "error", "said"),
+    [
+        ("accumulate", 0, ValueError, "accumulate is 0; expected a positive int"),
+        ("accumulate", 1.5, TypeError, "accumulate is 1.5; expected a positive int"),
+        ("workers", 0, ValueError, "workers is 0; expected a positive int"),
+        ("workers", None, TypeError, "workers is None; expected a positive int"),
+        ("threads", 0, ValueError, "threads is 0; expected a positive int"),
+        ("clip_norm", math.nan, ValueError, "clip_norm is nan; expected 0 < clip_norm < inf"),
+        ("clip_norm", -1, ValueError, "clip_norm is -1.0; expected 0 < clip_norm < inf"),
+        ("rng", None, TypeError, "rng is None; expected a numpy.random.Generator, such as np"),
+        ("schedule", 3, TypeError, "schedule is 3; expected a function from step number"),
+    ],
+)
+def test_a_setting_that_was_changed_to_nonsense_is_refused(tmp_path, name, value, error, said):
+    t = trainer(optimizer=AdamW)
+    t.step(*batch())
+    before, good = everything(t), getattr(t, name)
+    setattr(t, name, value)
+    for method, arguments in [
+        ("step", batch()), ("evaluate", batch()), ("save", [tmp_path / "c"]), ("load", ["c"]),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=f"^Trainer.{method}: {said}"):
+            getattr(t, method)(*arguments)
+    setattr(t, name, good)
+    assert everything(t) == before
+
+
+def test_numbers_of_numpy_are_settings(tmp_path):
+    t = trainer(accumulate=np.int64(2), workers=np.int32(1), clip_norm=np.float32(1))
+    t.accumulate = np.int64(3)
+    t.save(tmp_path / "c")
+    assert [type(x) for x in (t.accumulate, t.workers, t.clip_norm)] == [int, int, float]
