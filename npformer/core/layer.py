@@ -42,6 +42,10 @@ class Layer(ABC):
         """Run `forward` and return `y` alone."""
         return self.forward(*args, **kwargs)[0]
 
+    def _attributes(self) -> Mapping[str, Any]:
+        """Return what this layer holds, by name, in the order in which it was set."""
+        return vars(self)
+
     def named_layers(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield this layer (its name is empty) and all below it, each once, with dotted names."""
         seen: set[int] = set()
@@ -133,7 +137,7 @@ def _walk(item: Any, name: str) -> Iterator[tuple[str, Layer | Parameter]]:
     elif isinstance(item, Layer):
         yield name, item
         prefix = f"{name}." if name else ""
-        for key, child in vars(item).items():
+        for key, child in item._attributes().items():
             yield from _walk(child, prefix + key)
     elif isinstance(item, list | tuple | dict):
         for index, child in item.items() if isinstance(item, dict) else enumerate(item):

@@ -9,16 +9,24 @@ such settings. macOS keeps some of the large blocks that were freed last by itse
 requests of 512 KiB and more straight to the system, and gives them back as soon as they are freed
 [1]_; a running process cannot ask for less.
 
-To opt out, set the environment variable ``NPFORMER_KEEP_MEMORY=0`` before the import: the process
-then gives memory back as usual. The price of keeping it is that the process stays as large as it
-has been. `benchmarks/memory.py` shows the effect.
+To opt out, set the environment variable ``NPFORMER_KEEP_MEMORY=0`` (or false, no, off, in any
+case) before the import: the process then gives memory back as usual. 1, true, yes, on and nothing
+at all mean what is done anyway; anything else is warned of, and ignored.
+
+The price of keeping it is that the process stays as large as it has been. And one heap
+(M_ARENA_MAX=1) has one lock: whenever any thread of the process allocates or frees, one of another
+library too, it waits for all others that do. NumPy's large arrays are few, but a program whose
+threads make many small objects in C may be faster without. `benchmarks/memory.py` shows the effect.
 
 .. [1] S. Goldshtein (2015), "Large Win32 Heap Allocations Go Directly to VirtualAlloc".
 """
 
 import ctypes
 import os
+import sys
+import warnings
 
+_OFF, _ON = ("0", "false", "no", "off"), ("1", "true", "yes", "on", "")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
 
 
@@ -29,10 +37,22 @@ def keep_freed_memory() -> bool:
     -------
     bool
         True if all three settings took effect; False where there is no glibc, or the
-        environment variable ``NPFORMER_KEEP_MEMORY`` is ``0``.
+        environment variable ``NPFORMER_KEEP_MEMORY`` is 0, false, no or off.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the variable says neither yes nor no; it is then ignored.
     """
-    if os.environ.get("NPFORMER_KEEP_MEMORY") == "0":
+    wish = os.environ.get("NPFORMER_KEEP_MEMORY", "").strip().lower()
+    if wish in _OFF:
         return False
+    if wish not in _ON:
+        _warn(
+            f"npformer: the environment variable NPFORMER_KEEP_MEMORY is {wish!r}; expected one "
+            f"of {', '.join(_OFF)} to opt out, or one of {', '.join(_ON[:-1])}; it is ignored, "
+            f"and freed memory is kept"
+        )
     try:
         libc = ctypes.CDLL(None)
         libc.gnu_get_libc_version  # noqa: B018 -- there only in glibc
@@ -45,3 +65,11 @@ def keep_freed_memory() -> bool:
     settings = (_M_TRIM_THRESHOLD, -1), (_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1)
     results = [mallopt(which, value) for which, value in settings]  # all three, even if one fails
     return all(results)
+
+
+def _warn(message: str) -> None:
+    """Warn; where warnings are errors too, for no import may fail for this."""
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    except RuntimeWarning:
+        sys.stderr.write(message + "\n")

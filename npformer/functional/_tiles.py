@@ -40,8 +40,15 @@ Backward, given dy, with M and l known, so that any tile of e = exp(s - M) can b
 Where no score can be large, (2) is left out and m_i is 0 throughout: M cancels in y, so that any
 other number does in its place, as long as exp(s - m) neither overflows nor vanishes. By Cauchy and
 Schwarz |s_ij| <= c |q_i| |k_j|; if the largest of these is below 30, as between layer norms it
-mostly is, exp(s) lies within 1e-13 and 1e13. That saves a third of the forward pass's time. (In
-float32, values and gradients of less than 1e-25 would then lose digits.)
+mostly is, exp(s) lies within 1e-13 and 1e13. That saves a third of the forward pass's time. In
+float32 it leaves room for values v between 1e-25 and 1e18: smaller ones would lose digits, and
+larger ones, which are not tame, take the path with a maximum.
+
+But l may then be anything from 1e-13 to 1e19, and dy / l would leave float32's range long before
+the gradients do. So there backward divides e instead, which makes it p, and goes on with l = 1:
+g = dy, and no number in (6') to (1') is larger or smaller than in the textbook's backward. It
+costs a pass over the tile, the one that s - M costs otherwise. With a maximum 1 <= l <= n_k, and
+dy / l has room enough.
 
 The textbook's p_ij (dp_ij - sum_l dp_il p_il) is this ds_ij: e = l p, de = (dp - l r) / l, and
 l_i r_i = sum_e dy_ie y_ie = sum_e dy_ie sum_j p_ij d_ij v_je = sum_j p_ij dp_ij.
@@ -209,7 +216,8 @@ def _head_backward(
     memory, more = case.memory(), case.memory(np.result_type(dy, y))
     with reporting(tame):
         scaled = scale * head.q
-        g = dy / np.where(total == 0, 1, total)  # (6')
+        share = 1 / np.where(total == 0, 1, total)
+        g = dy if top is None else dy * share  # (6')
         r = row_dot(g, y)
         for at in range(work.part, len(case.columns), work.parts):
             columns = case.columns[at]
@@ -222,6 +230,8 @@ def _head_backward(
                 if top is not None:
                     s -= top[I]  # (3)
                 e = np.exp(s, out=s)  # (3)
+                if top is None:
+                    e *= share[I]  # p, as l = 1 in (6')
                 kept_e = head.drop(e, rows, columns)
                 dv[J] += mix(kept_e.T, g[I], tame)  # (5')
                 de = np.matmul(g[I], v[J].T, out=_rectangle(more, e.shape))  # (5')

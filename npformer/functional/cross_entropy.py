@@ -80,7 +80,7 @@ def cross_entropy(
         If shapes do not fit, a counted target is not a class, or `label_smoothing` is not in
         [0, 1).
     TypeError
-        If logits are not float32, float64 or complex128, or targets not integers.
+        If logits are not float32, float64 or complex128, or targets or `ignore_index` not integers.
 
     References
     ----------
@@ -168,6 +168,11 @@ def counted_targets(
     -------
     (...) bool ndarray
     """
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int | np.integer):
+        raise TypeError(
+            f"{op}: ignore_index is {ignore_index!r}; expected an int, and one that is no class "
+            f"if all targets count, such as -100"
+        )
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"{op}: label_smoothing is {label_smoothing}; expected 0 <= it < 1")
     counted: BoolArray = np.asarray(targets != ignore_index)

@@ -90,8 +90,8 @@ def linear_cross_entropy(
         If shapes do not fit, a counted target is not a class, or `label_smoothing` is not in
         [0, 1).
     TypeError
-        If x and weight are not float32, float64 or complex128, or do not mix, or targets are
-        not integers.
+        If x and weight are not float32, float64 or complex128, or do not mix, or targets or
+        `ignore_index` are not integers.
 
     Notes
     -----

@@ -25,6 +25,7 @@ Chen et al. (2016), "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.
 """
 
 import copy
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,8 +52,8 @@ class Checkpoint(Layer):
     generator advances as without the checkpoint. What the run records is recorded once.
 
     Parameters and sublayers keep their names: every attribute of the layer is an attribute of
-    the checkpoint too, so that a state dict fits with and without. The layer itself comes
-    last among the named layers, as ``checkpointed``.
+    the checkpoint too, to read and to assign to, so that a state dict fits with and without. The
+    layer itself comes last among the named layers, as ``checkpointed``.
 
     Parameters
     ----------
@@ -102,10 +103,29 @@ class Checkpoint(Layer):
     ) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"Checkpoint: layer is {describe(layer)}; expected a Layer")
-        # Attributes stay as they are after __init__, so these are the layer's for good. The
-        # first name of a parameter counts: its name in the layer.
-        vars(self).update(vars(layer))
         self.checkpointed = layer
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the layer's attribute; only asked for what the checkpoint has not itself."""
+        # copy and pickle look for methods such as __setstate__ before there is a layer.
+        if name == "checkpointed" or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.checkpointed, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set the layer's attribute; that of the checkpoint itself if it is ``checkpointed``."""
+        if name == "checkpointed":
+            super().__setattr__(name, value)
+        else:
+            setattr(self.checkpointed, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Delete the layer's attribute."""
+        delattr(self.checkpointed, name)
+
+    def _attributes(self) -> Mapping[str, Any]:
+        # The first name of a parameter counts: its name in the layer.
+        return {**self.checkpointed._attributes(), "checkpointed": self.checkpointed}
 
     def forward(
         self, *inputs: Any, run: Run | None = None, **options: Any

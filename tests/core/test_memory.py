@@ -100,7 +100,30 @@ def test_other_c_libraries_are_left_alone(load, monkeypatch):
     assert keep_freed_memory() is False
 
 
-def test_opting_out_does_not_even_look(monkeypatch):
-    monkeypatch.setenv("NPFORMER_KEEP_MEMORY", "0")
+@pytest.mark.parametrize("wish", ["0", "false", "No", "OFF", " off "])
+def test_opting_out_does_not_even_look(wish, monkeypatch):
+    monkeypatch.setenv("NPFORMER_KEEP_MEMORY", wish)
     monkeypatch.setattr(ctypes, "CDLL", raising(AssertionError))
     assert keep_freed_memory() is False
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wish", ["1", "True", "YES", "on", ""])
+def test_asking_for_what_is_done_anyway_is_understood(wish, monkeypatch):
+    monkeypatch.setenv("NPFORMER_KEEP_MEMORY", wish)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Libc())
+    assert keep_freed_memory() is True
+
+
+def test_what_is_neither_yes_nor_no_is_warned_of(monkeypatch):
+    monkeypatch.setenv("NPFORMER_KEEP_MEMORY", "nope")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Libc())
+    with pytest.warns(RuntimeWarning, match="NPFORMER_KEEP_MEMORY is 'nope'; expected one of 0"):
+        assert keep_freed_memory() is True
+
+
+def test_not_even_where_warnings_are_errors_does_an_import_fail():
+    environment = os.environ | {"NPFORMER_KEEP_MEMORY": "nope"}
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-c", "import npformer.core"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("npformer: the environment variable NPFORMER_KEEP_MEMORY is")

@@ -223,3 +223,9 @@ def test_wrong_dtypes_and_gradients_are_refused():
     for dy in (np.ones(2), "1", None, True):
         with pytest.raises(ValueError, match=r"cross_entropy_backward: dy is .* pass a number"):
             F.cross_entropy_backward(dy, saved)
+
+
+@pytest.mark.parametrize("index", ["a", 2.5, None, True, np.float64(1)])
+def test_an_index_to_ignore_that_is_no_integer_is_refused(index):
+    with pytest.raises(TypeError, match=r"^cross_entropy: ignore_index is .*; expected an int"):
+        F.cross_entropy(np.ones((2, 3)), np.array([0, 1]), ignore_index=index)

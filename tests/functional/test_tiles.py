@@ -221,6 +221,24 @@ def test_scores_of_ten_thousand_take_the_path_with_a_maximum(scale, mask):
     assert scale == 1.0 or scale * np.abs(q @ k.swapaxes(1, 2)).max() > 1e4
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("score", [-29.0, 0.0, 29.0])
+def test_without_a_maximum_gradients_of_any_size_keep_their_digits(score, size):
+    """In float32: l is 1e-12 or 1e13 here, and dy / l would be 0, or infinite."""
+    q, k, v, dy = (0.1 * normal(i, 2, 9, 4).astype(np.float32) for i in range(4))
+    q[..., 0], k[..., 0] = math.sqrt(abs(score)), math.copysign(math.sqrt(abs(score)), score)
+    dy = np.float32(size) * dy
+    options = {"mask": masks.causal(), "scale": 1.0}
+    got, saved = passes(q, k, v, dy, (4, 3), **options)
+    assert saved.top is None
+    doubles = [x.astype(np.float64) for x in (q, k, v, dy)]
+    want = passes(*doubles, **options)[0]
+    for a, b in zip(got[:4], want[:4], strict=True):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+
+
 @pytest.mark.parametrize("which", ["q", "k", "imaginary"])
 def test_one_long_vector_is_enough_for_the_maximum(which):
     """A tenth of the heads, or the imaginary part, may not be overlooked."""

@@ -1,6 +1,7 @@
 """Checkpoint: the same numbers to the bit, from less memory."""
 
 import copy
+import pickle
 import tracemalloc
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from support.models import batch, build
 from support.passes import assert_close, assert_equal, moved, parameter_gradients
 from support.strategies import leads, normal, seeds
 
-from npformer import Layer, Run, catalogue, masks
+from npformer import Layer, Parameter, Run, catalogue, masks
 from npformer.layers import (
     Checkpoint,
     Decoder,
@@ -153,6 +154,40 @@ def test_names_are_those_of_the_layer():
     names = [name for name, _ in layer.named_layers()]
     wrappers = ["checkpointed", "checkpointed.checkpointed"]
     assert [name for name, _ in kept.named_layers()] == names + wrappers
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_assigning_to_an_attribute_assigns_to_the_layer_s(depth):
+    norm, drop, x = LayerNorm(D), Dropout(0.5), np.ones((3, D), np.float32)
+    kept, kept_drop = norm, drop
+    for _ in range(depth):
+        kept, kept_drop = Checkpoint(kept), Checkpoint(kept_drop)
+    kept.bias = new = Parameter(np.full(D, 7, np.float32))
+    assert norm.bias is kept.bias is new
+    assert_equal(kept(x), norm(x))
+    assert_equal(kept(x), np.full((3, D), 7, np.float32))
+    assert [p is new for p in kept.parameters()].count(True) == 1
+    assert list(kept.state_dict()) == ["weight", "bias"]
+    norm.weight = newer = Parameter(np.zeros(D, np.float32))  # by the layer itself: no old copy
+    assert [p is newer for p in kept.parameters()] == [True, False]
+    kept_drop.rate = 0.0
+    assert_equal(kept_drop(x, run=Run(rng=np.random.default_rng(0))), x)
+    del kept.weight
+    assert not hasattr(norm, "weight")
+    with pytest.raises(AttributeError, match="'LayerNorm' object has no attribute 'weight'"):
+        _ = kept.weight
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_copies_have_the_layer_s_attributes(again):
+    kept = Checkpoint(Checkpoint(LayerNorm(D)))
+    twin = again(kept)
+    assert list(twin.state_dict()) == list(kept.state_dict())
+    assert twin.weight is twin.checkpointed.weight is twin.checkpointed.checkpointed.weight
+    assert (twin.weight is kept.weight) is (again is copy.copy)
+    assert list(vars(twin)) == ["checkpointed"]
 
 
 def test_names_within_another_layer_stay_too():
