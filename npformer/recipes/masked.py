@@ -13,7 +13,7 @@ Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for
 Understanding", arXiv:1810.04805, section 3.1, task 1.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from ..core.run import Run
 from ..generation.sampling import next_token_probabilities
 from ..models import BERT, BERTConfig, Model
 from ._pictures import Attention
-from ._recipe import BATCH, HELD_OUT, Recipe, pick_attention, stream
+from ._recipe import BATCH, HELD_OUT, pick_attention, stream
 from ._settings import (
     COUNT,
     FILE,
@@ -37,7 +37,7 @@ from ._settings import (
     one_of,
     option,
 )
-from ._texts import digest, python_documentation, read
+from ._texts import TextRecipe
 from ._vocabulary import Vocabulary
 
 MASK = "<mask>"
@@ -72,7 +72,7 @@ class MaskedSettings(Settings):
     lr: float = option(3e-3, POSITIVE, "highest learning rate")
 
 
-class Masked(Recipe):
+class Masked(TextRecipe):
     """A character-level BERT; see the module.
 
     Parameters
@@ -93,17 +93,7 @@ class Masked(Recipe):
     attentions: ClassVar[tuple[str, ...]] = ("encoder",)
 
     def __init__(self, settings: MaskedSettings) -> None:
-        super().__init__(settings)
-        self.text = read(settings.data) if settings.data else python_documentation()
-        self.vocabulary = Vocabulary([*sorted(set(self.text)), MASK])
-        ids = self.vocabulary.encode(self.text)
-        self.train, self.held_out = np.split(ids, [len(ids) * 9 // 10])
-        if len(self.held_out) < settings.context:
-            raise InputError(
-                f"the text has {len(ids):,} characters; its last tenth is held out and has to "
-                f"hold --context {settings.context} of them, so give a longer --data or a shorter "
-                f"--context"
-            )
+        super().__init__(settings, MASK)
         self.asked = self._asked()
 
     def _asked(self) -> tuple[Array, Array]:
@@ -116,9 +106,7 @@ class Masked(Recipe):
     def describe(self) -> str:
         """Return how long the text is, how it is split, and what a guess gets right."""
         return (
-            f"{self.settings.data or 'Python documentation'}: {len(self.train):,} characters to "
-            f"train on, the last {len(self.held_out):,} held out, "
-            f"{len(self.vocabulary) - 1} different\n"
+            f"{super().describe()}\n"
             f"always to guess {self.likeliest!r}, the most frequent character, is right for "
             f"{100 * self.guess():.2f} % of the {self.count():,} held-out ones that are asked for"
         )
@@ -235,23 +223,6 @@ class Masked(Recipe):
         for i in range(0, len(windows), _ROWS):
             part = windows[i : i + _ROWS]
             yield self.asked[0][part], self.asked[1][part]
-
-    def attention_example(self) -> None:
-        """Return None: the attention of a text depends on the text, so it is drawn on demand."""
-        return
-
-    def record(self) -> dict[str, Any]:
-        """Return what a checkpoint holds; a digest stands for the text."""
-        return {**super().record(), "text": digest(self.text)}
-
-    def check_record(self, metadata: Mapping[str, Any]) -> None:
-        """Refuse to go on with another text than the run began with."""
-        if metadata.get("text") != digest(self.text):
-            raise InputError(
-                f"{self.settings.data or 'the documentation of this Python'} is not the text that "
-                f"the run began with; give that one as --data"
-            )
-        super().check_record(metadata)
 
     def _readable(self, ids: Array) -> str:
         """Write a window in one line, a mask as one low line."""

@@ -26,9 +26,9 @@ from ..core.run import Run
 from ..generation import generate
 from ..models import GPT, GPTConfig, Model
 from ._pictures import Attention
-from ._recipe import BATCH, SAMPLE, Recipe, pick_attention, stream
+from ._recipe import BATCH, SAMPLE, pick_attention, stream
 from ._settings import COUNT, FILE, POSITIVE, SHARE, InputError, Settings, one_of, option
-from ._texts import digest, python_documentation, read
+from ._texts import TextRecipe
 from ._vocabulary import Vocabulary
 
 _LOOK = 64  # windows of held-out text that are looked at during training
@@ -86,7 +86,7 @@ class TextSettings(Settings):
     lr: float = option(5e-3, POSITIVE, "highest learning rate")
 
 
-class Text(Recipe):
+class Text(TextRecipe):
     """A character-level GPT; see the module.
 
     Parameters
@@ -105,26 +105,6 @@ class Text(Recipe):
     settings_type: ClassVar[type[Settings]] = TextSettings
     model_type: ClassVar[type[Model]] = GPT
     attentions: ClassVar[tuple[str, ...]] = ("self",)
-
-    def __init__(self, settings: TextSettings) -> None:
-        super().__init__(settings)
-        self.text = read(settings.data) if settings.data else python_documentation()
-        self.vocabulary = Vocabulary(sorted(set(self.text)))
-        ids = self.vocabulary.encode(self.text)
-        self.train, self.held_out = np.split(ids, [len(ids) * 9 // 10])
-        if len(self.held_out) <= settings.context:
-            raise InputError(
-                f"the text has {len(ids):,} characters; its last tenth is held out and has to be "
-                f"longer than --context {settings.context}, so give a longer --data or a shorter "
-                f"--context"
-            )
-
-    def describe(self) -> str:
-        """Return how long the text is and how it is split."""
-        return (
-            f"{self.settings.data or 'Python documentation'}: {len(self.train):,} characters to "
-            f"train on, the last {len(self.held_out):,} held out, {len(self.vocabulary)} different"
-        )
 
     def build(self, rng: np.random.Generator) -> GPT:
         """Return the model, its weights drawn from `rng`."""
@@ -191,23 +171,6 @@ class Text(Recipe):
         windows = np.unique(np.linspace(0, count - 1, taken).astype(np.int64))
         for i in range(0, len(windows), _ROWS):
             yield _windows(self.held_out, windows[i : i + _ROWS] * context, context)
-
-    def attention_example(self) -> None:
-        """Return None: the attention of a text depends on the text, so it is drawn on demand."""
-        return
-
-    def record(self) -> dict[str, Any]:
-        """Return what a checkpoint holds; a digest stands for the text."""
-        return {**super().record(), "text": digest(self.text)}
-
-    def check_record(self, metadata: Mapping[str, Any]) -> None:
-        """Refuse to go on with another text than the run began with."""
-        if metadata.get("text") != digest(self.text):
-            raise InputError(
-                f"{self.settings.data or 'the documentation of this Python'} is not the text that "
-                f"the run began with; give that one as --data"
-            )
-        super().check_record(metadata)
 
     @staticmethod
     def respond(

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from support.strategies import normal
 
 import npformer.functional as F
 from npformer.layers import LSTM, RNN
-
-torch = pytest.importorskip("torch")
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
