@@ -24,7 +24,7 @@ class Shard(NamedTuple):
     batch: Batch
     share: float  # of the whole batch's targets
     seed: int  # of its dropout
-    rows: range  # of the whole batch, for messages
+    rows: range  # of the whole batch, for messages; empty where this is all of it
 
 
 class Replicas:
@@ -106,7 +106,7 @@ def noted(rows: range) -> Iterator[None]:
         yield
     except Exception as error:
         add_note = getattr(error, "add_note", None)
-        if add_note is not None:
+        if add_note is not None and rows:
             last = f" to {rows[-1]}" if len(rows) > 1 else ""
             add_note(f"in row{'s' * bool(last)} {rows.start}{last} of the batch, counted from 0")
         raise

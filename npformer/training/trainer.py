@@ -348,9 +348,15 @@ class Trainer:
             weights = [self._weight(part) for shards in parts for _, part in shards]
             total = sum(weights)
             shares = iter([weight / total if total else 0.0 for weight in weights])
+        divided = len(parts) > 1 or len(parts[0]) > 1
         return [
             [
-                Shard(part, next(shares), int(self.rng.integers(2**63 - 1)), of_batch)
+                Shard(
+                    part,
+                    next(shares),
+                    int(self.rng.integers(2**63 - 1)),
+                    of_batch if divided else range(0),
+                )
                 for of_batch, part in shards
             ]
             for shards in parts
