@@ -43,11 +43,11 @@ from .shards import (
 # of the batch; the work that two threads share grows with the batch. With 2,048 targets to 11
 # million parameters two shards are faster than one, with 256 to 124 million they are slower.
 _PARAMETERS_A_POSITION = 50_000
-# Threads also cost a few milliseconds of their own, so a micro-batch has to have about ten times
-# that in work: here multiply-adds of its forward pass, parameters times positions. The small GPT
-# of nanoGPT for a CPU (804,096 parameters, 768 positions) has 6e8, and gains; a model of 4 layers
-# of 16 has 1e7, and its step would take five times as long.
-_LEAST_WORK = 3e8
+# Threads cost time of their own, so a micro-batch has to have work to share: here multiply-adds of
+# its forward pass, parameters times positions. Of GPTs of 4 layers on two busy cores, two shards
+# against one: 9 to 14 ms at 4e6, 64 to 57 at 1.2e7, 73 to 30 at 8e7, and 480 to 220 at 6e8, which
+# is nanoGPT's for a CPU (804,096 parameters, 768 positions).
+_LEAST_WORK = 3e7
 
 
 class Trainer:
