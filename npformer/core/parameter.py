@@ -48,7 +48,9 @@ class Parameter:
     Raises
     ------
     TypeError
-        If `value` is not a float32 or float64 array.
+        If `value` is not a float32 or float64 array; if `grad` is assigned something else.
+    ValueError
+        If `value` or `grad` is assigned an array of another shape.
     """
 
     __slots__ = ("_box", "_grad", "_is_zero", "name")
@@ -84,7 +86,7 @@ class Parameter:
 
     @property
     def grad(self) -> Array:
-        """The gradient collected so far. Write into it (``p.grad += g``)."""
+        """The gradient collected so far. Write into it (``p.grad += g``), or `zero_grad`."""
         if self._is_zero:
             self._grad[...] = 0.0
             self._is_zero = False
@@ -92,6 +94,18 @@ class Parameter:
 
     @grad.setter
     def grad(self, array: Array) -> None:
+        dtype = self._box.array.dtype
+        if not isinstance(array, np.ndarray) or not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise TypeError(
+                f"Parameter {self.name!r}: grad was assigned {describe(array)}; expected a {dtype} "
+                f"ndarray, and to set it to zero, call zero_grad()"
+            )
+        if array.shape != self._box.array.shape:
+            raise ValueError(
+                f"Parameter {self.name!r} has shape {self._box.array.shape} and its grad was "
+                f"assigned {array.shape}; expected the parameter's shape, and to set it to zero, "
+                f"call zero_grad()"
+            )
         self._grad = array
         self._is_zero = False
 

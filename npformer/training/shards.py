@@ -1,7 +1,9 @@
 """Parts of a batch: how it is split, and how one part is run."""
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ class Shard(NamedTuple):
     batch: Batch
     share: float  # of the whole batch's targets
     seed: int  # of its dropout
+    rows: range  # of the whole batch, for messages; empty where this is all of it
 
 
 class Replicas:
@@ -88,11 +91,25 @@ def run_shard(model: Model, shard: Shard) -> float:
     """
     if shard.share == 0.0:
         return 0.0
-    loss, saved = model.loss(*shard.batch, run=Run(np.random.default_rng(shard.seed)))
-    value = float(loss)
-    if math.isfinite(value):
-        model.loss_backward(saved, shard.share)
+    with noted(shard.rows):
+        loss, saved = model.loss(*shard.batch, run=Run(np.random.default_rng(shard.seed)))
+        value = float(loss)
+        if math.isfinite(value):
+            model.loss_backward(saved, shard.share)
     return value
+
+
+@contextlib.contextmanager
+def noted(rows: range) -> Iterator[None]:
+    """Add to an error which rows of the batch it speaks of; before Python 3.11 it goes without."""
+    try:
+        yield
+    except Exception as error:
+        add_note = getattr(error, "add_note", None)
+        if add_note is not None and rows:
+            last = f" to {rows[-1]}" if len(rows) > 1 else ""
+            add_note(f"in row{'s' * bool(last)} {rows.start}{last} of the batch, counted from 0")
+        raise
 
 
 def check_batch(owner: str, batch: Batch) -> int:

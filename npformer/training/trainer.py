@@ -27,17 +27,27 @@ from ..models._model import Model
 from .checkpoint import load_trainer, save_trainer
 from .clipping import grad_norm
 from .optimizer import Optimizer, real
-from .shards import Batch, Replicas, Shard, check_batch, count_positions, rows_of, run_shard, split
+from .shards import (
+    Batch,
+    Replicas,
+    Shard,
+    check_batch,
+    count_positions,
+    noted,
+    rows_of,
+    run_shard,
+    split,
+)
 
 # A shard's gradients are written, read and added once more for each parameter, whatever the size
 # of the batch; the work that two threads share grows with the batch. With 2,048 targets to 11
 # million parameters two shards are faster than one, with 256 to 124 million they are slower.
 _PARAMETERS_A_POSITION = 50_000
-# Threads also cost a few milliseconds of their own, so a micro-batch has to have about ten times
-# that in work: here multiply-adds of its forward pass, parameters times positions. The small GPT
-# of nanoGPT for a CPU (804,096 parameters, 768 positions) has 6e8, and gains; a model of 4 layers
-# of 16 has 1e7, and its step would take five times as long.
-_LEAST_WORK = 3e8
+# Threads cost time of their own, so a micro-batch has to have work to share: here multiply-adds of
+# its forward pass, parameters times positions. Of GPTs of 4 layers on two busy cores, two shards
+# against one: 9 to 14 ms at 4e6, 64 to 57 at 1.2e7, 73 to 30 at 8e7, and 480 to 220 at 6e8, which
+# is nanoGPT's for a CPU (804,096 parameters, 768 positions).
+_LEAST_WORK = 3e7
 
 
 class Trainer:
@@ -211,17 +221,19 @@ class Trainer:
         """
         self._check_settings("Trainer.evaluate")
         rows = check_batch("Trainer.evaluate", batch)
-        parts = [rows_of(batch, part) for part in split(range(rows), self.accumulate)]
+        pieces = split(range(rows), self.accumulate)
+        parts = [rows_of(batch, piece) for piece in pieces]
         weights = [self.model.loss_weight(*part) for part in parts]
         if len(parts) == 1 or None in weights:
             return float(self.model.loss(*batch)[0])
         total = sum(weight or 0 for weight in weights)
         shares = [(weight or 0) / total if total else 0.0 for weight in weights]
-        return sum(
-            share * float(self.model.loss(*part)[0])
-            for share, part in zip(shares, parts, strict=True)
-            if share
-        )
+        loss = 0.0
+        for share, part, piece in zip(shares, parts, pieces, strict=True):
+            if share:
+                with noted(piece):
+                    loss += share * float(self.model.loss(*part)[0])
+        return loss
 
     def save(self, path: str | os.PathLike[str], **metadata: Any) -> None:
         """Write all that a later run needs to go on as if there had been no break.
@@ -327,17 +339,26 @@ class Trainer:
         """Split a batch into micro-batches of shards, with shares and seeds; equation (2)."""
         side_by_side = self._shards(batch, rows)
         parts = [
-            [rows_of(batch, part) for part in split(micro, side_by_side)]
+            [(part, rows_of(batch, part)) for part in split(micro, side_by_side)]
             for micro in split(range(rows), self.accumulate)
         ]
         if self.accumulate == side_by_side == 1:
             shares = iter([1.0])
         else:
-            weights = [self._weight(part) for shards in parts for part in shards]
+            weights = [self._weight(part) for shards in parts for _, part in shards]
             total = sum(weights)
             shares = iter([weight / total if total else 0.0 for weight in weights])
+        divided = len(parts) > 1 or len(parts[0]) > 1
         return [
-            [Shard(part, next(shares), int(self.rng.integers(2**63 - 1))) for part in shards]
+            [
+                Shard(
+                    part,
+                    next(shares),
+                    int(self.rng.integers(2**63 - 1)),
+                    of_batch if divided else range(0),
+                )
+                for of_batch, part in shards
+            ]
             for shards in parts
         ]
 

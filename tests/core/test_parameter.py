@@ -51,6 +51,42 @@ def test_a_gradient_that_is_given_is_not_kept():
     assert not np.shares_memory(p.grad, g)
 
 
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        (
+            None,
+            TypeError,
+            r"grad was assigned a NoneType; expected a float64 ndarray, .* zero_grad\(\)$",
+        ),
+        ([0.0, 0.0], TypeError, r"grad was assigned a list; expected .* zero_grad\(\)$"),
+        (0.0, TypeError, r"grad was assigned a float; expected .* zero_grad\(\)$"),
+        (
+            np.zeros(2, complex),
+            TypeError,
+            r"assigned complex128 \(2,\); expected a float64 ndarray",
+        ),
+        (
+            np.zeros(3),
+            ValueError,
+            r"has shape \(2,\) and its grad was assigned \(3,\); .*zero_grad",
+        ),
+        (np.zeros((1, 2)), ValueError, r"its grad was assigned \(1, 2\); expected the parameter's"),
+    ],
+)
+def test_only_an_array_of_its_shape_becomes_the_gradient(given, error, said):
+    p = parameter(2)
+    p.grad += 1.0
+    grad = p.grad
+    with pytest.raises(error, match=f"^Parameter 'w'.* {said}"):
+        p.grad = given
+    assert p.grad is grad
+    np.testing.assert_array_equal(grad, [1, 1])
+    p.grad = np.array([3.0, 4.0])
+    p.grad *= 2.0
+    np.testing.assert_array_equal(p.grad, [6, 8])
+
+
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 1), (2, 3, 1), ()])
 def test_a_gradient_of_another_shape_is_refused_though_it_would_broadcast(shape):
     p = parameter(2, 3)

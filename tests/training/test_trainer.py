@@ -439,3 +439,24 @@ def test_numbers_of_numpy_are_settings(tmp_path):
     t.accumulate = np.int64(3)
     t.save(tmp_path / "c")
     assert [type(x) for x in (t.accumulate, t.workers, t.clip_norm)] == [int, int, float]
+
+
+@pytest.mark.skipif(not hasattr(Exception, "add_note"), reason="Python 3.11 and later")
+@pytest.mark.parametrize(
+    ("options", "method", "rows", "said"),
+    [
+        ({"workers": 2}, "step", 8, "in rows 4 to 7 of the batch, counted from 0"),
+        ({"accumulate": 2}, "step", 8, "in rows 4 to 7 of the batch, counted from 0"),
+        ({"accumulate": 2}, "evaluate", 8, "in rows 4 to 7 of the batch, counted from 0"),
+        ({"workers": 8}, "step", 8, "in row 7 of the batch, counted from 0"),
+        ({}, "step", 8, None),
+        ({}, "evaluate", 8, None),
+    ],
+)
+def test_an_error_in_a_shard_says_which_rows_it_speaks_of(options, method, rows, said):
+    model = models.GPT(models.GPTConfig(5, 4, 4, 1, 1), rng=np.random.default_rng(0))
+    ids = np.ones((rows, 2), int)
+    ids[-1, 0] = 5
+    with pytest.raises(ValueError, match=r"ids\[\d, 0\]") as caught:
+        getattr(trainer(model, **options), method)(ids, np.ones_like(ids))
+    assert getattr(caught.value, "__notes__", [None]) == [said]
