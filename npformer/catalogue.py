@@ -5,7 +5,7 @@ operation or a layer has none. They are also the shortest way to see how each th
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -385,13 +385,13 @@ def _models(draw: _Draw) -> Iterator[Example]:
     yield Example("GPT", "T5's bias, window", models.GPT(t5, **new), (ids, mask))
     base = models.GPT(models.GPTConfig(7, 5, 4, 2, 1, d_ff=6, head=False), **new)
     yield Example("GPT", "without a head", base, (ids, mask))
-    bert = models.BERT(models.BERTConfig(7, 5, 4, 2, 1, 6, head=False, norm_eps=1e-5), **new)
-    yield Example("BERT", "", bert, (ids,))
-    types = draw.ids(2, 2, 4)
+    reads = models.BERTConfig(7, 5, 4, 2, 1, 6, head=False, norm_eps=1e-5, dropout=0.0)
+    yield Example("BERT", "", models.BERT(reads, **new), (ids,))
+    bert, types = models.BERT(replace(reads, dropout=0.1), **new), draw.ids(2, 2, 4)
     yield Example("BERT", "types, mask, dropout", bert, (ids, types, mask), seed=1)
-    hears = models.WhisperConfig(7, 5, 4, 2, 1, 6, n_mels=3, max_source_len=4, dropout=0.2)
-    whisper = models.Whisper(hears, **new)
-    yield Example("Whisper", "", whisper, (draw(2, 3, 5), ids))
+    hears = models.WhisperConfig(7, 5, 4, 2, 1, 6, n_mels=3, max_source_len=4)
+    yield Example("Whisper", "", models.Whisper(hears, **new), (draw(2, 3, 5), ids))
+    whisper = models.Whisper(replace(hears, dropout=0.2), **new)
     yield Example("Whisper", "dropout", whisper, (draw(2, 3, 6), ids), seed=1)
     yield from _clips(draw, new)
 
