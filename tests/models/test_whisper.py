@@ -55,7 +55,8 @@ def test_forward_by_hand():
 
 
 def test_positions_of_the_encoder_are_waves_that_nothing_changes():
-    model = Whisper(WhisperConfig(7, 5, 8, 2, 1, max_source_len=6), dtype=np.float64)
+    rng = np.random.default_rng(0)
+    model = Whisper(WhisperConfig(7, 5, 8, 2, 1, max_source_len=6), rng=rng, dtype=np.float64)
     t, c = np.arange(6)[:, None], np.arange(4)
     angle = t * 10000 ** (-c / 3)  # wavelengths from 2 pi to 2 pi 10000, both included
     want = np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
@@ -68,7 +69,7 @@ def test_positions_of_the_encoder_are_waves_that_nothing_changes():
     trainer.step(sound, ids(), ids(1))
     assert_close(position.value, want)
     assert not position.grad.any()
-    assert np.abs(model.source_inputs.conv1.weight.value - before).min() > 0.01
+    assert np.median(np.abs(model.source_inputs.conv1.weight.value - before)) > 0.05
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 8])
@@ -130,7 +131,7 @@ class LossOf(Layer):
 @pytest.mark.parametrize("options", ["learned", "sinusoidal"])
 def test_the_gradient_of_the_loss_in_every_parameter(options):
     model = trained(Whisper, options, num_layers=1)
-    gradcheck(LossOf(model, *batch(Whisper, size=2))).assert_ok()
+    gradcheck(LossOf(model, *batch(Whisper, size=2)), mode="fast").assert_ok()
 
 
 def test_a_checkpoint_of_each_layer_changes_nothing():
