@@ -170,6 +170,8 @@ class Recorder:
                 entries = result.size
         elif function is _change:
             entries = _entries_at(*args[:3])
+        if kind == MATMUL and _has_a_vector(inputs):
+            kind = ELEMENTWISE
         record = self.records.get((site, kind))
         if record is None:
             record = self.records[site, kind] = [0, 0, 0, 0]
@@ -210,6 +212,12 @@ def flops_of(function, args, result):
             named = len(indices) - 3
             sizes["..."] = max(sizes.get("...", 1), int(np.prod(x.shape[: x.ndim - named])))
     return 2 * int(np.prod(list(sizes.values())))
+
+
+def _has_a_vector(inputs):
+    """Tell a product that adds up rows or columns, such as one with ones, from one of matrices."""
+    arrays = [x for x in inputs if isinstance(x, np.ndarray)]
+    return any(x.ndim < 2 or 1 in x.shape[-2:] for x in arrays)
 
 
 def _is_numpy(function):
