@@ -1,4 +1,8 @@
-"""Every wrong gradient is refused with the right diagnosis, and its correct twin is accepted."""
+"""Every wrong gradient is refused with the right diagnosis, and its correct twin is accepted.
+
+All of them by the default way; by the other ways one of each subject, and more of them, at more
+seeds, in benchmarks/gradcheck_reliability.py.
+"""
 
 import numpy as np
 import pytest
@@ -31,7 +35,7 @@ def test_wrong_is_refused_with_the_right_diagnosis(name):
         assert report.families & case.families, f"{report}\nfamilies: {report.families}"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(STACKS)])
+@pytest.mark.parametrize("name", [name for name in NAMES if name[0].islower()])
 def test_any_gradient_that_is_wrong_is_refused_with_the_right_diagnosis(name):
     case = anywhere(name, 2)
     report = check(case, 2, wrong=True)
@@ -39,14 +43,14 @@ def test_any_gradient_that_is_wrong_is_refused_with_the_right_diagnosis(name):
     assert report.families & case.families, f"{report}\nfamilies: {report.families}"
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [name for name in QUICK if name in TWINS])
 def test_wrong_is_refused_along_random_directions_with_the_right_diagnosis(name):
     report = check(WRONG[name], 3, wrong=True, mode="fast")
     assert report.verdict == "fail", report
     assert report.families & WRONG[name].families, f"{report}\nfamilies: {report.families}"
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name in TWINS])
 def test_wrong_is_refused_by_central_differences(name):
     report = check(WRONG[name], 0, wrong=True, method="central")
     assert report.verdict == "fail", report
