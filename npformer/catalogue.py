@@ -319,7 +319,8 @@ def _layers(draw: _Draw) -> Iterator[Example]:
         yield Example("DecoderLayer", position, decoder, (draw(2, 3, 8), draw(2, 4, 8)), seed=1)
         stack = layers.Encoder(2, 4, 2, 6, norm_position=position, activation="gelu", **new)
         yield Example("Encoder", position, stack, (draw(2, 3, 4),))
-        tower = layers.Decoder(2, 4, 2, 6, norm_position=position, norm="rms", **new)
+        more = {"norm": "rms", "activation": "silu", **new}
+        tower = layers.Decoder(2, 4, 2, 6, norm_position=position, **more)
         padded = {"memory_mask": np.array([[True, True, False], [True] * 3])[:, None, None]}
         yield Example("Decoder", position, tower, (draw(2, 2, 4), draw(2, 3, 4)), padded)
 
