@@ -113,8 +113,8 @@ class Checkpoint(Layer):
         return getattr(self.checkpointed, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set the layer's attribute; that of the checkpoint itself if it is ``checkpointed``."""
-        if name == "checkpointed":
+        """Set the layer's attribute; the checkpoint's own are ``checkpointed`` and its class."""
+        if name in ("checkpointed", "__class__"):
             super().__setattr__(name, value)
         else:
             setattr(self.checkpointed, name, value)
