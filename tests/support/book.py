@@ -13,8 +13,6 @@ PAGES = {STEMS.get(name, name.split("/")[1][:-3].lstrip("_")): name for name in 
 DUE = {
     # linear maps and their kin
     "conv1d",
-    "embedding",
-    "dropout",
     # norms
     "rms_norm",
     "l2_normalize",
@@ -22,7 +20,6 @@ DUE = {
     "relu",
     "sigmoid",
     "tanh",
-    "gelu",
     "quick_gelu",
     "silu",
     "swiglu",
