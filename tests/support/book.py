@@ -14,8 +14,6 @@ DUE = {
     # linear maps and their kin
     "conv1d",
     # norms
-    "rms_norm",
-    "l2_normalize",
     # activations
     "relu",
     "sigmoid",
