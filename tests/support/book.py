@@ -18,8 +18,6 @@ DUE = {
     "sigmoid",
     "tanh",
     "quick_gelu",
-    "silu",
-    "swiglu",
     # positions
     "sinusoidal",
     "rotary",
