@@ -48,7 +48,6 @@ DUE = {
     "lstm",
     # blocks
     "feed_forward",
-    "residual",
     "checkpoint",
     "encoder_layer",
     "encoder",
