@@ -47,9 +47,7 @@ DUE = {
     "rnn",
     "lstm",
     # blocks
-    "feed_forward",
     "checkpoint",
-    "encoder_layer",
     "encoder",
     "decoder_layer",
     "decoder",
