@@ -44,16 +44,11 @@ DUE = {
     "contrastive_loss",
     "ctc_loss",
     # recurrence
-    "rnn",
     "lstm",
     # blocks
     "checkpoint",
-    "encoder",
-    "decoder_layer",
-    "decoder",
     # models
     "input_embedding",
-    "transformer",
     "gpt",
     "bert",
     "clip",
