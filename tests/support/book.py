@@ -44,7 +44,6 @@ DUE = {
     "contrastive_loss",
     "ctc_loss",
     # recurrence
-    "lstm",
     # blocks
     "checkpoint",
     # models
