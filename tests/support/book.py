@@ -45,9 +45,7 @@ DUE = {
     "ctc_loss",
     # recurrence
     # blocks
-    "checkpoint",
     # models
-    "input_embedding",
     "gpt",
     "bert",
     "clip",
