@@ -46,8 +46,4 @@ DUE = {
     # recurrence
     # blocks
     # models
-    "gpt",
-    "bert",
-    "clip",
-    "whisper",
 }
