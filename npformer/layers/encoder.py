@@ -1,13 +1,13 @@
 r"""Encoder: layers one after another.
 
-Forward
-    (1)  x_{l+1} = layer_l(x_l)            l = 0, ..., num_layers - 1
-    (2)  y = norm(x_num_layers)             only in a pre-norm stack, whose stream nothing else
-                                            normalises
+Forward, for M layers, from x_0 = x
+    (1)  x_l = layer_l(x_(l-1))             l = 1, ..., M
+    (2)  y = norm(x_M)                      only in a pre-norm stack, whose stream nothing else
+                                            normalises; else y = x_M
 
 Backward, given dy
-    (2') dx_num_layers by the norm's backward
-    (1') dx_l by layer_l's backward, from the last to the first
+    (2') dx_M by the norm's backward
+    (1') dx_l by the backward of layer l + 1, from the last to the first: l = M - 1, ..., 0
 """
 
 from functools import partial

@@ -28,21 +28,6 @@ DUE = {
     "contrastive_loss",
     "ctc_loss",
     # recurrence
-    "rnn",
-    "lstm",
     # blocks
-    "feed_forward",
-    "residual",
-    "checkpoint",
-    "encoder_layer",
-    "encoder",
-    "decoder_layer",
-    "decoder",
     # models
-    "input_embedding",
-    "transformer",
-    "gpt",
-    "bert",
-    "clip",
-    "whisper",
 }
