@@ -104,7 +104,7 @@ def right_half(x: Array) -> Array:
     if x.dtype.kind == "c":
         return bounded(np.where(x.real < 0, -x, x), 0.0, LAST)
     t = np.abs(x)
-    return np.minimum(t, LAST, out=t)
+    return np.clip(t, 0.0, LAST, out=t)
 
 
 def _gauss(t: Array) -> Array:
