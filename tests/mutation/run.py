@@ -18,6 +18,7 @@ survives these, and is not listed, meets the next nearest, up to `FAR` seconds.
 import argparse
 import ast
 import copy
+import gc
 import importlib
 import inspect
 import os
@@ -66,12 +67,17 @@ class Runner:
         self.failed = False
         self.trouble = ""  # why nothing was tried
 
+    def pytest_configure(self, config):
+        config.option.tbstyle = "native"  # the fastest: nobody reads it
+
     def pytest_collection(self):
         """Spare hypothesis the search for the smallest example: one that fails will do."""
         from hypothesis import Phase, settings
 
         phases = (Phase.explicit, Phase.generate)
-        settings.register_profile("mutation", settings.default, phases=phases)
+        settings.register_profile(
+            "mutation", settings.default, phases=phases, report_multiple_bugs=False
+        )
         settings.load_profile("mutation")
 
     def pytest_collectreport(self, report):
@@ -83,6 +89,7 @@ class Runner:
             return True
         self.items = {item.nodeid: item for item in session.items}
         self.functions = {target.name: self.function(target) for target in self.chosen}
+        gc.freeze()  # what is there already, no process of a mutant need look at
         first = Fork(self.baseline, 600).result()
         if isinstance(first, str):
             self.trouble = f"without any mutant {first} does not pass"
