@@ -218,8 +218,3 @@ def test_dtypes_that_do_not_fit_are_refused():
     _, saved = F.conv1d(np.ones((5, 3)), np.ones((4, 3, 2)))
     with pytest.raises(ValueError, match=r"conv1d_backward: dy is \(5, 4\) but the output was \(4"):
         F.conv1d_backward(np.ones((5, 4)), saved)
-    _, saved = F.conv1d(np.ones((2, 3, 5, 3)), np.ones((4, 3, 2)))
-    with pytest.raises(ValueError, match=r"dy is \(6, 4, 4\) but the output was \(2, 3, 4, 4\)"):
-        F.conv1d_backward(np.ones((6, 4, 4)), saved)  # as many numbers
-    with pytest.raises(TypeError, match="conv1d_backward: saved is float64 but dy is float32"):
-        F.conv1d_backward(np.ones((2, 3, 4, 4), np.float32), saved)

@@ -4,7 +4,7 @@
 ``linear``, ``linear_backward`` or ``"layers/linear.py Linear.backward"``; without one, all are
 taken. The exit status is 1 if a mutant survives that ``equivalents.txt`` does not list, or if
 what it lists does not exist or is killed after all. ``--sample 100`` tries no more than 100 mutants
-of each function, and ``--tests tests/functional`` runs fewer tests, for those in a hurry.
+of each function, and ``--tests tests/functional -k conv1d`` runs fewer tests, for those in a hurry.
 
 How it works: package and tests are copied to a temporary folder, where pytest imports and
 collects them once. A first pass over the original finds out which tests reach which function.
@@ -311,6 +311,7 @@ def main(arguments=None):
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="that the sample has (0)")
     parser.add_argument("--tests", action="append", metavar="PATH", help="to run, and no others")
+    parser.add_argument("-k", default="", metavar="EXPR", help="of the tests, those it fits")
     parser.add_argument("--list", action="store_true", help="show the mutants and run nothing")
     parser.add_argument("--root", type=Path, default=ROOT, help="of the project")
     options = parser.parse_args(arguments)
@@ -341,7 +342,7 @@ def main(arguments=None):
         runner = Runner(root, chosen, made, listed, options.processes)
         flags = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:timeout", "-s"]
         paths = [t for t in options.tests or TESTS if (root / t).exists()]
-        status = pytest.main([*flags, *paths], plugins=[runner])
+        status = pytest.main([*flags, "-k", options.k, *paths], plugins=[runner])
         os.chdir(options.root)
     if runner.trouble or not runner.outcomes:
         print(runner.trouble or f"pytest tried nothing and ended with status {status}")
