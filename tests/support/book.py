@@ -36,7 +36,6 @@ DUE = {
     "tiled_attention",
     "linear_attention",
     "multi_head_linear_attention",
-    "multi_head_attention",
     # losses
     "log_softmax",
     "cross_entropy",
