@@ -37,8 +37,6 @@ DUE = {
     "linear_attention",
     "multi_head_linear_attention",
     # losses
-    "log_softmax",
-    "cross_entropy",
     "linear_cross_entropy",
     "contrastive_loss",
     "ctc_loss",
