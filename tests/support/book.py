@@ -28,8 +28,6 @@ DUE = {
     "silu",
     "swiglu",
     # positions
-    "sinusoidal",
-    "rotary",
     "learned_positional_encoding",
     "relative_position_bias",
     # attention
