@@ -31,11 +31,9 @@ DUE = {
     "learned_positional_encoding",
     "relative_position_bias",
     # attention
-    "tiled_attention",
     "linear_attention",
     "multi_head_linear_attention",
     # losses
-    "linear_cross_entropy",
     "contrastive_loss",
     "ctc_loss",
     # recurrence
