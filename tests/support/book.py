@@ -31,10 +31,8 @@ DUE = {
     "learned_positional_encoding",
     "relative_position_bias",
     # attention
-    "linear_attention",
     "multi_head_linear_attention",
     # losses
-    "contrastive_loss",
     "ctc_loss",
     # recurrence
     "rnn",
