@@ -33,7 +33,6 @@ DUE = {
     # attention
     "multi_head_linear_attention",
     # losses
-    "ctc_loss",
     # recurrence
     "rnn",
     "lstm",
