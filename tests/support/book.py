@@ -28,10 +28,7 @@ DUE = {
     "silu",
     "swiglu",
     # positions
-    "learned_positional_encoding",
-    "relative_position_bias",
     # attention
-    "multi_head_linear_attention",
     # losses
     # recurrence
     "rnn",
