@@ -30,7 +30,6 @@ from .recipes._settings import (
     InputError,
     one_of,
 )
-from .recipes._vocabulary import Vocabulary
 from .survey import print_survey, select, survey, survey_json
 from .training import load_model
 
@@ -212,7 +211,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _load(path: str) -> tuple[type[Recipe], Any, Vocabulary]:
+def _load(path: str) -> tuple[type[Recipe], Any, Any]:
     """Return the recipe, the model and the vocabulary of a checkpoint."""
     file = Path(path)
     if file.is_dir():
@@ -221,16 +220,14 @@ def _load(path: str) -> tuple[type[Recipe], Any, Vocabulary]:
         raise InputError(f"there is no {file}; npformer train makes one")
     model, metadata = load_model(file)
     recipe = RECIPES.get(str(metadata.get("recipe")))
-    tokens: Any = metadata.get("vocabulary")
-    known = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
-    if (
-        recipe is None
-        or not known
-        or not isinstance(model, recipe.model_type)
-        or len(tokens) != model.config.vocab_size
-    ):
-        raise InputError(f"{file} was not saved by a recipe, so what its ids mean is not known")
-    return recipe, model, Vocabulary(tokens)
+    unknown = f"{file} was not saved by a recipe, so what its ids mean is not known"
+    if recipe is None or not isinstance(model, recipe.model_type):
+        raise InputError(unknown)
+    try:
+        vocabulary = recipe.open_vocabulary(metadata.get("vocabulary"), model, file.parent)
+    except ValueError as error:
+        raise InputError(f"{unknown}: {error}") from error
+    return recipe, model, vocabulary
 
 
 def _register_check(commands: Any) -> None:
