@@ -151,13 +151,14 @@ class Finetune(Text):
         model: Any, vocabulary: Any, prompt: str | None, tokens: int | None, **sampling: Any
     ) -> str:
         """Return `prompt` and how the model goes on, by default at temperature 0.8."""
-        ids = vocabulary.encode(prompt or "\n")
+        prompt = prompt or "\n"
+        ids = vocabulary.encode(prompt)
         if sampling.get("temperature") is None:
             sampling["temperature"] = 0.8
         tokens = 200 if tokens is None else tokens
         context, stop = model.config.max_len, sorted(vocabulary.ends) or None
         written = generate(model, ids[None], tokens, context=context, stop=stop, **sampling)[0]
-        return str(vocabulary.decode(written))
+        return prompt + str(vocabulary.decode(written[len(ids) :]))
 
 
 def weights(model: str) -> Path:

@@ -57,7 +57,7 @@ class TranslateSettings(Settings):
     )
     vocabulary: int = option(4000, COUNT, "tokens of the vocabulary, bytes included")
     longest: int = option(40, COUNT, "longest text in tokens; pairs with a longer one are left out")
-    steps: int = option(2000, COUNT, "optimizer steps of the whole run")
+    steps: int = option(1000, COUNT, "optimizer steps of the whole run")
     eval_every: int = option(250, COUNT, "steps between two looks at held-out data")
     save_every: int = option(250, COUNT, "steps between two checkpoints")
     batch: int = option(16, COUNT, "pairs a step, of about one length")
