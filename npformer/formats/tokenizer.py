@@ -6,6 +6,7 @@ builds the tokenizer. Beside it, both say which tokens end an answer, and how a 
 written down.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from .gguf import open_gguf
 from .safetensors import read_json
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-TEMPLATE = "chat_template.jinja"
+GENERATION, TEMPLATE = "generation_config.json", "chat_template.jinja"
 PURPOSE = "turn text into tokens"
 _HALF = "\ufffd"  # what stands for bytes that are no character, or not yet one
 _CONTROL, _USER_DEFINED = 3, 4  # kinds of tokens in GGUF
@@ -61,6 +62,44 @@ class Tokenizer:
         self.size = 1 + max(library.get_vocab(with_added_tokens=True).values(), default=-1)
         self.ends = frozenset(ends)
 
+    def __len__(self) -> int:
+        return self.size
+
+    def id_of(self, token: str) -> int:
+        """Return the id of a token by its name, such as ``"<pad>"``.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none of that name.
+        """
+        found: int | None = self._library.token_to_id(token)
+        if found is None:
+            raise CheckpointError(f"the tokenizer {self._origin} has no token {token!r}")
+        return found
+
+    def to_json(self) -> str:
+        """Return all that turns text into ids and back, as the library writes it down."""
+        text: str = self._library.to_str()
+        return text
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the files that `open_tokenizer` reads into a folder, which has to exist.
+
+        These are ``tokenizer.json``, ``tokenizer_config.json`` with the chat template, and
+        ``generation_config.json`` with the tokens that end an answer.
+        """
+        options: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        if self._template is not None:
+            options.update(self._template.tokens, chat_template=self._template.source)
+        ends = {"eos_token_id": sorted(self.ends)} if self.ends else {}
+        for name, text in (
+            (TOKENIZER, self.to_json()),
+            (TOKENIZER_CONFIG, json.dumps(options, indent=2, ensure_ascii=False) + "\n"),
+            (GENERATION, json.dumps(ends) + "\n"),
+        ):
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+
     def check(self, vocab_size: int) -> None:
         """Refuse to serve a model whose table of tokens is too small.
 
@@ -87,7 +126,13 @@ class Tokenizer:
         special : bool, optional
             Whether to add the tokens that a text stands between by itself, such as [CLS] and
             [SEP]. Not for a conversation, whose template writes them.
+
+        Raises
+        ------
+        ValueError
+            If the text has what is no character, a lone surrogate.
         """
+        _check_characters(text)
         return np.array(self._library.encode(text, add_special_tokens=special).ids, np.int64)
 
     def encode_batch(
@@ -109,6 +154,8 @@ class Tokenizer:
         cut : list of int
             Which texts were longer.
         """
+        for text in texts:
+            _check_characters(text)
         if longest is not None:
             self._library.enable_truncation(longest)
         try:
@@ -127,6 +174,10 @@ class Tokenizer:
         """Return the text of ids; `special` shows special tokens too."""
         text: str = self._library.decode([int(i) for i in ids], skip_special_tokens=not special)
         return text
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Return what each of `ids` is by itself; a part of a character is shown as U+FFFD."""
+        return [self.decode([i], special=True) for i in ids]
 
     def stream(self) -> "TextStream":
         """Return what turns ids into text as they come."""
@@ -151,6 +202,17 @@ class Tokenizer:
                 f"answer; let it go on from a text, with npformer generate"
             )
         return self.encode(self._template.render(messages), special=False)
+
+
+def _check_characters(text: str) -> None:
+    """Refuse what UTF-8 cannot hold, such as bytes of a command line that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text cannot be turned into tokens: {text[error.start]!r} at {error.start:,} is "
+            f"no character; expected text that UTF-8 can hold"
+        ) from error
 
 
 class TextStream:
@@ -224,7 +286,7 @@ def _of_folder(folder: Path, library: Any) -> Tokenizer:
         if (text := _content(options.get(name))) is not None
     }
     ends: set[int] = set()
-    for name in ("generation_config.json", "config.json"):
+    for name in (GENERATION, "config.json"):
         given = _read(folder / name).get("eos_token_id")
         ends.update(i for i in (given if isinstance(given, list) else [given]) if type(i) is int)
     eos = found.token_to_id(tokens["eos_token"]) if "eos_token" in tokens else None

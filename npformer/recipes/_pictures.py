@@ -23,8 +23,8 @@ class Attention(NamedTuple):
     """What an attention picture shows."""
 
     weights: Array  # (n_q, n_k)  rows sum to 1
-    queries: Sequence[str]  # (n_q,)  the characters along y
-    keys: Sequence[str]  # (n_k,)  the characters along x
+    queries: Sequence[str]  # (n_q,)  the characters, or longer pieces, along y
+    keys: Sequence[str]  # (n_k,)  those along x
     title: str
     query_name: str  # what the queries are, to label the axis with
     key_name: str
@@ -105,7 +105,7 @@ def draw_loss(
 
 
 def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
-    """Draw attention weights as a heat map, characters along both axes.
+    """Draw attention weights as a heat map, characters or longer pieces along both axes.
 
     Parameters
     ----------
@@ -122,14 +122,20 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     """
     weights, queries, keys = attention.weights, attention.queries, attention.keys
     cell = min(0.28, 14 / max(len(keys), len(queries), 1))  # inches
-    size = (max(4.5, cell * len(keys) + 1.9), max(2.6, cell * len(queries) + 1.4))
+    points = min(11.0, 50 * cell)
+    wide, high = (
+        0.6 * points / 72 * (max(map(len, pieces), default=1) - 1) for pieces in (queries, keys)
+    )
+    size = (max(4.5, cell * len(keys) + 1.9 + wide), max(2.6, cell * len(queries) + 1.4 + high))
     figure = _figure(path, size)
     panel = figure.subplots()
     image = panel.imshow(weights, cmap="Blues", vmin=0, vmax=float(weights.max()))
-    letters = {"family": "monospace", "size": min(11.0, 50 * cell), "parse_math": False}
+    letters = {"family": "monospace", "size": points, "parse_math": False}
     panel.set_xticks(range(len(keys)), [_visible(c) for c in keys], **letters)
     panel.set_yticks(range(len(queries)), [_visible(c) for c in queries], **letters)
     panel.tick_params(length=0)
+    for label in panel.get_xticklabels():
+        label.set_rotation(90 if len(label.get_text()) > 2 else 0)
     # Thin white lines between the cells, so that a character's row and column can be followed.
     panel.set_xticks(np.arange(len(keys) + 1) - 0.5, minor=True)
     panel.set_yticks(np.arange(len(queries) + 1) - 0.5, minor=True)
@@ -159,9 +165,9 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _visible(character: str) -> str:
-    """Return what stands for a character that would leave its tick empty."""
-    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(character, character)
+def _visible(piece: str) -> str:
+    """Return a piece with something to see for each character that would leave its place empty."""
+    return piece.translate({ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥"})
 
 
 def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:

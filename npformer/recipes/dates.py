@@ -8,7 +8,6 @@ percent of all dates are held out: no spelling of them is ever trained on, so th
 answer for one is read from its characters and not remembered.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,7 +19,7 @@ from ..core.run import Run
 from ..generation import generate
 from ..models import Model, Transformer, TransformerConfig
 from ._pictures import Attention
-from ._recipe import BATCH, HELD_OUT, SPLIT, Recipe, pick_attention, stream
+from ._recipe import BATCH, HELD_OUT, SPLIT, Recipe, pick_attention, smoothed_entropy, stream
 from ._settings import COUNT, POSITIVE, SHARE, InputError, Settings, one_of, option
 from ._vocabulary import Vocabulary
 from ._written_dates import CHARACTERS, NUM_DATES, date, write_all
@@ -152,12 +151,8 @@ class Dates(Recipe):
         return {"loss": loss / len(days), "exact match": right / len(days)}, answers
 
     def lowest_loss(self) -> float:
-        """Return the entropy of the smoothed targets: e / V on every token, the rest on one."""
-        e, tokens = float(self.settings.label_smoothing), len(self.vocabulary)
-        if e == 0:
-            return 0.0
-        small, large = e / tokens, 1 - e + e / tokens
-        return -(tokens - 1) * small * math.log(small) - large * math.log(large)
+        """Return the entropy of the smoothed targets."""
+        return smoothed_entropy(self.settings.label_smoothing, len(self.vocabulary))
 
     def attention_example(self) -> str:
         """Return the date of the run's attention picture."""
