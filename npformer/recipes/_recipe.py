@@ -66,6 +66,8 @@ class Recipe(ABC):
     model_type : type of Model
     attentions : tuple of str
         The keys of `ATTENTIONS` that the model has, first the one that is drawn by default.
+    translates : bool
+        Whether `respond` makes of a text another that says the same; it then takes ``num_beams``.
     """
 
     name: ClassVar[str]
@@ -74,6 +76,7 @@ class Recipe(ABC):
     settings_type: ClassVar[type[Settings]]
     model_type: ClassVar[type[Model]]
     attentions: ClassVar[tuple[str, ...]]
+    translates: ClassVar[bool] = False
     settings: Any
     vocabulary: Vocabulary
 
@@ -172,7 +175,8 @@ class Recipe(ABC):
         tokens : int or None
             The most that is generated; None leaves it to the recipe.
         **sampling
-            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``.
+            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``; or,
+            of a recipe that translates, ``num_beams`` alone, for beam search.
         """
 
     @staticmethod
