@@ -1,6 +1,7 @@
 """The npformer command: sampling, attention, bad arguments, exit statuses."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,11 @@ from npformer.models import GPT, GPTConfig
 from npformer.training import AdamW, Trainer
 
 __all__ = ["runs"]  # a fixture
+
+COMMANDS = (
+    *("train", "sample", "attention", "check", "models", "embed", "generate", "chat"),
+    *("transcribe", "translate", "classify"),
+)
 
 
 def test_version(capsys):
@@ -52,9 +58,13 @@ def test_bad_arguments(words, expected, capsys):
     assert expected in said(capsys, *words, status=2)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "text", "--help"]])
+@pytest.mark.parametrize("words", [[], ["train"], ["train", "text"], *([one] for one in COMMANDS)])
 def test_help(words, capsys):
-    assert said(capsys, *words).startswith("usage: npformer")
+    assert said(capsys, *words, "--help").startswith(" ".join(["usage: npformer", *words]))
+
+
+def test_the_help_lists_every_command(capsys):
+    assert set(re.findall(r"^    (\w+)\b", said(capsys, "--help"), re.MULTILINE)) == set(COMMANDS)
 
 
 def test_sample_goes_on_from_a_prompt(runs, capsys):

@@ -27,7 +27,11 @@ _LARGEST_TABLE = 12  # sentences
 _NAME_WIDTH = 40  # characters of a sentence that stand beside the table
 
 _show = partial(print, end="", flush=True)
-say = partial(print, file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Print what is said about a result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
