@@ -146,7 +146,7 @@ def _of_run(arguments: argparse.Namespace, open_run: OpenRun) -> Callable[[list[
     def translate(texts: list[str]) -> list[str]:
         beams, most = arguments.beams, arguments.max_tokens
         return [
-            recipe.respond(model, vocabulary, text, most, num_beams=beams) if text.strip() else ""
+            recipe.respond(model, vocabulary, text, most, beams=beams) if text.strip() else ""
             for text in texts
         ]
 

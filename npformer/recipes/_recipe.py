@@ -67,7 +67,7 @@ class Recipe(ABC):
     attentions : tuple of str
         The keys of `ATTENTIONS` that the model has, first the one that is drawn by default.
     translates : bool
-        Whether `respond` makes of a text another that says the same; it then takes ``num_beams``.
+        Whether `respond` makes of a text another that says the same; it then takes ``beams``.
     """
 
     name: ClassVar[str]
@@ -176,7 +176,7 @@ class Recipe(ABC):
             The most that is generated; None leaves it to the recipe.
         **sampling
             ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``; or,
-            of a recipe that translates, ``num_beams`` alone, for beam search.
+            of a recipe that translates, ``beams`` alone, for beam search.
         """
 
     @staticmethod

@@ -257,7 +257,7 @@ def translate(
         The most that is written for each.
     **sampling
         ``temperature`` (None and 0 take the likeliest character each time), ``top_k``,
-        ``top_p`` and ``rng``, as in `npformer.generation.generate`; or ``num_beams`` alone, as in
+        ``top_p`` and ``rng``, as in `npformer.generation.generate`; or ``beams`` alone, as in
         `npformer.generation.beam_search`.
 
     Returns
@@ -276,13 +276,13 @@ def decode(
     tokens: int = ANSWER + 1,
     *,
     temperature: float | None = None,
-    num_beams: int | None = None,
+    beams: int | None = None,
     **sampling: Any,
 ) -> Array:
     """Return the ids that the model writes, without the start token; `translate` says more."""
     start, end = vocabulary.ids[START], vocabulary.ids[END]
-    if num_beams is not None:
-        search: dict[str, Any] = {"start": start, "stop": end, "num_beams": num_beams}
+    if beams is not None:
+        search: dict[str, Any] = {"start": start, "stop": end, "num_beams": beams}
         return beam_search(model, source, tokens, mask=mask, **search).best
     temperature = 0.0 if temperature is None else temperature
     how = {"start": start, "stop": end, "mask": mask, "temperature": temperature, **sampling}

@@ -49,7 +49,7 @@ def test_a_search_keeps_what_is_likelier_than_greed_finds(runs):
         stop = list(ids).index(end) + 1 if end in ids else len(ids)
         return likely[np.arange(stop), ids[:stop]].sum() / ((5 + stop) / 6) ** 0.6
 
-    found = dates.decode(model, vocabulary, source, mask, num_beams=4)[0]
+    found = dates.decode(model, vocabulary, source, mask, beams=4)[0]
     greedy = dates.decode(model, vocabulary, source, mask)[0]
     assert score(found) >= score(greedy) - 1e-9
 
