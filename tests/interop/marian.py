@@ -74,7 +74,8 @@ def marian_folder(folder, seed=0, languages=(), size=0.35, **options):
             if "embed_positions" not in name:
                 parameter += size * torch.randn_like(parameter)
         model.final_logits_bias += torch.randn_like(model.final_logits_bias)
-        model.final_logits_bias[0, [0, pad]] += 3  # else no text would end, nor pad be wanted
+        model.final_logits_bias[0, 0] += 3  # else no text would end
+        model.final_logits_bias[0, pad] += 12  # nor would padding be wanted, which is forbidden
     model.generation_config = transformers.GenerationConfig(**tokens, bad_words_ids=[[pad]])
     model.save_pretrained(folder)
     silently(tokenizer.save_pretrained, folder)

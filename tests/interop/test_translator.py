@@ -62,7 +62,7 @@ def test_a_language_to_translate_to_is_one_token(tmp_path):
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 5, 7])
 def test_beams_are_theirs_and_padding_is_never_written(seed, num_beams, tmp_path):
     """Without a penalty of length, of which there are several kinds."""
     model, theirs = marian_folder(tmp_path, seed, size=0.25)
