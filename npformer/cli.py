@@ -17,6 +17,7 @@ import numpy as np
 from ._version import __version__
 from .core.errors import MissingExtraError, NonFiniteError
 from .hub.commands import register_chat, register_embed, register_generate, register_models
+from .hub.media_commands import register_classify, register_transcribe, register_translate
 from .recipes import RECIPES, Recipe
 from .recipes._pictures import check_folder, draw_attention
 from .recipes._recipe import ATTENTIONS
@@ -285,5 +286,8 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     register_embed,
     register_generate,
     register_chat,
+    register_transcribe,
+    partial(register_translate, open_run=_load),
+    register_classify,
 )
 """What ``npformer`` can do, in the order of its help."""

@@ -1,4 +1,4 @@
-"""The pictures of a run: its loss, and where its attention went.
+"""Pictures: the loss of a run, where its attention went, and how sure a model is of labels.
 
 matplotlib is asked for when a picture is drawn, through its objects alone: no window, no state.
 """
@@ -147,6 +147,47 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panel.set_title(attention.title, loc="left", fontsize=11, parse_math=False)
     bar = figure.colorbar(image, ax=panel, label="attention weight", fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
+    _save(figure, path)
+
+
+def draw_shares(
+    path: str | os.PathLike[str], image: Any, labels: Sequence[str], shares: Array, title: str
+) -> None:
+    """Draw an image, and beside it a bar for each label.
+
+    Parameters
+    ----------
+    path : path
+        Where the picture goes; its ending chooses the format.
+    image : PIL.Image.Image or (height, width, 3) ndarray
+    labels : sequence of str
+        From top to bottom.
+    shares : (len(labels),) ndarray
+        From 0 to 1.
+    title : str
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    InputError
+        If the ending names no picture format, or there is no such folder.
+    """
+    figure = _figure(path, (8.0, max(2.8, 0.36 * len(labels) + 1.1)))
+    seen, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
+    seen.imshow(image)
+    seen.set_axis_off()
+    seen.set_title(title, loc="left", fontsize=11, parse_math=False)
+    places = np.arange(len(labels))
+    drawn = bars.barh(places, 100 * shares, color=_BLUE, height=0.7)
+    bars.bar_label(drawn, [f"{100 * share:.1f} %" for share in shares], padding=3)
+    bars.set_yticks(places, labels, parse_math=False)
+    bars.invert_yaxis()
+    bars.set_xlim(0, 115)
+    bars.set_xticks(range(0, 101, 25))
+    bars.set_xlabel("share (%)")
+    bars.tick_params(axis="y", length=0)
+    bars.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 

@@ -73,6 +73,8 @@ class Recipe(ABC):
         The file in the run's folder that says what the run is of.
     products : tuple of str
         Files that `keep` writes there.
+    translates : bool
+        Whether `respond` makes of a text another that says the same; it then takes ``beams``.
     """
 
     name: ClassVar[str]
@@ -83,6 +85,7 @@ class Recipe(ABC):
     attentions: ClassVar[tuple[str, ...]]
     configuration: ClassVar[str] = "config.json"
     products: ClassVar[tuple[str, ...]] = ()
+    translates: ClassVar[bool] = False
     settings: Any
     vocabulary: Any
 
@@ -212,7 +215,8 @@ class Recipe(ABC):
         tokens : int or None
             The most that is generated; None leaves it to the recipe.
         **sampling
-            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``.
+            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``; or,
+            of a recipe that translates, ``beams`` alone, for beam search.
         """
 
     @staticmethod
