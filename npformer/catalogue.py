@@ -394,6 +394,10 @@ def _models(draw: _Draw) -> Iterator[Example]:
     yield Example("Whisper", "", models.Whisper(hears, **new), (draw(2, 3, 5), ids))
     whisper = models.Whisper(replace(hears, dropout=0.2), **new)
     yield Example("Whisper", "dropout", whisper, (draw(2, 3, 6), ids), seed=1)
+    spells = models.CTCConfig(5, 4, 2, 1, 6, n_mels=3, max_source_len=4)
+    yield Example("CTC", "", models.CTC(spells, **new), (draw(2, 3, 5),))
+    ctc = models.CTC(replace(spells, dropout=0.2), **new)
+    yield Example("CTC", "dropout", ctc, (draw(2, 3, 6),), seed=1)
     yield from _clips(draw, new)
 
 
