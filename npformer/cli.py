@@ -117,7 +117,8 @@ def _register_sample(commands: Any) -> None:
         metavar="TEXT",
         help="text: what to go on from (default: a line end); dates: the date to translate; "
         "masked: a text with <mask> for every character that is to be filled in; captions: the "
-        "sentence of a scene, which is drawn and named (default: any)",
+        "sentence of a scene, which is drawn and named (default: any); speech: a WAV file, or a "
+        "word that is synthesised (default: any)",
     )
     parser.add_argument(
         "--tokens", type=COUNT.parse, metavar="N", help="the most that is written (text: 500)"
@@ -126,7 +127,7 @@ def _register_sample(commands: Any) -> None:
         "--temperature",
         type=NOT_NEGATIVE.parse,
         metavar="X",
-        help="0 takes the likeliest character each time (text: 0.8, dates and masked: 0)",
+        help="0 takes the likeliest character each time (text: 0.8, dates, masked and speech: 0)",
     )
     parser.add_argument(
         "--top-k", type=COUNT.parse, metavar="K", help="draw from the K likeliest characters"
@@ -163,7 +164,9 @@ def _register_attention(commands: Any) -> None:
     """``npformer attention CHECKPOINT``."""
     parser = commands.add_parser("attention", help="draw where a trained model looks")
     _add_checkpoint(parser)
-    parser.add_argument("--input", metavar="TEXT", required=True, help="what the model reads")
+    parser.add_argument(
+        "--input", metavar="TEXT", required=True, help="what the model reads; speech: as sample's"
+    )
     parser.add_argument("--out", metavar="PICTURE", required=True, help="such as attention.png")
     kinds = one_of(*ATTENTIONS)
     parser.add_argument(
@@ -171,8 +174,8 @@ def _register_attention(commands: Any) -> None:
         type=kinds.parse,
         metavar=kinds.metavar,
         help="which attention: cross, of the decoder to what is read; self, of the decoder to what "
-        "is written; encoder, of what is read to itself; text, of CLIP's texts (dates: cross; the "
-        "others have only one)",
+        "is written; encoder, of what is read to itself; text, of CLIP's texts (dates and speech: "
+        "cross; the others have only one)",
     )
     parser.add_argument(
         "--layer",
@@ -226,7 +229,7 @@ def _load(path: str) -> tuple[type[Recipe], Any, Vocabulary]:
     if (
         recipe is None
         or not known
-        or not isinstance(model, recipe.model_type)
+        or not isinstance(model, recipe.model_types)
         or len(tokens) != model.config.vocab_size
     ):
         raise InputError(f"{file} was not saved by a recipe, so what its ids mean is not known")

@@ -8,11 +8,12 @@ from ._recipe import Recipe
 from .captions import Captions
 from .dates import Dates
 from .masked import Masked
+from .speech import Speech
 from .text import Text
 
 RECIPES: dict[str, type[Recipe]] = {
-    recipe.name: recipe for recipe in (Dates, Text, Masked, Captions)
+    recipe.name: recipe for recipe in (Dates, Text, Masked, Captions, Speech)
 }
 """Every recipe by its name; the ``npformer`` command offers what stands here."""
 
-__all__ = ["RECIPES", "Recipe", "Dates", "Text", "Masked", "Captions"]
+__all__ = ["RECIPES", "Recipe", "Dates", "Text", "Masked", "Captions", "Speech"]
