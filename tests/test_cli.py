@@ -114,7 +114,7 @@ def test_attention_without_matplotlib_says_the_remedy(runs, tmp_path, capsys, mo
 
 def test_help_says_which_attention_is_drawn_and_how_to_count(capsys):
     words = " ".join(said(capsys, "attention", "--help").split())
-    assert "(dates: cross; the others have only one)" in words
+    assert "(dates and speech: cross; the others have only one)" in words
     assert "--head N from 0; -1 is the last (default: the mean of all heads)" in words
 
 

@@ -4,6 +4,7 @@ A clip is heard as a log-mel spectrum, and all of them are equally long: what is
 somewhere in a synthesised one, and at the beginning of a recorded one, with silence behind.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,7 @@ class Split(NamedTuple):
     train: Clips
     held_out: dict[str, Clips]  # by the measure that is taken of them
     example: str  # of what is held out: a word, or a file
+    mark: str  # to know the same data by
 
 
 def spectrum(samples: Array, shape: Shape) -> Array:
@@ -138,7 +140,7 @@ def synthesised(shape: Shape, seed: int) -> Split:
         ERROR: clips(known[:_KNOWN], 1, new),
         NEW_WORDS_ERROR: clips(unknown * _NEW_TAKES, 2, new),
     }
-    return Split(about, clips(known * _TAKES, 0, old), held_out, unknown[0])
+    return Split(about, clips(known * _TAKES, 0, old), held_out, unknown[0], _mark(words))
 
 
 def recorded(path: str, shape: Shape, seed: int) -> Split:
@@ -201,4 +203,14 @@ def recorded(path: str, shape: Shape, seed: int) -> Split:
         f"{len(rows) - len(texts)} left out as longer than {shape.seconds:g} s"
     )
     held_out = {ERROR: clips(order[:count], (1.0,))}
-    return Split(about, clips(order[count:], _SPEEDS), held_out, files[order[0]])
+    return Split(
+        about, clips(order[count:], _SPEEDS), held_out, files[order[0]], _mark(texts, sounds)
+    )
+
+
+def _mark(texts: Sequence[str], sounds: Sequence[Recording] = ()) -> str:
+    """Return what a checkpoint holds in place of the data, to know them again."""
+    mark = hashlib.sha256("\n".join(texts).encode("utf-8", "surrogatepass"))
+    for recording in sounds:
+        mark.update(recording.samples.tobytes())
+    return mark.hexdigest()

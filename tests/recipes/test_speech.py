@@ -249,9 +249,7 @@ def test_other_recordings_than_the_run_began_with(folder, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["train", "speech", "--data", str(folder), "--out", str(out)]
     assert main([*command, *OPTIONS]) == 0
-    rng = np.random.default_rng(1)
-    for i in range(19):
-        write(folder / f"{i}.wav", rng.uniform(-1, 1, 2000))
+    write(folder / "7.wav", np.random.default_rng(1).uniform(-1, 1, 2000))
     capsys.readouterr()
     assert main([*command, "--resume", "--steps", "4"]) == 2
     assert "are not the clips that the run began with; give those as" in capsys.readouterr().err
