@@ -134,7 +134,7 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
         frame = (-0.5, len(keys) - 0.5, 0, len(attention.spectrum))
         picture = {"cmap": "Greys", "origin": "lower", "extent": frame, "aspect": "auto"}
         panels[0].imshow(attention.spectrum, **picture)
-        panels[0].set_ylabel("pitch", color=_GREY)
+        panels[0].set_ylabel("frequency", color=_GREY)
         panels[0].set_yticks([])
         panels[0].spines[:].set_visible(False)
     panel = panels[-1]
@@ -153,7 +153,7 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panel.set_xlabel(attention.key_name, color=_GREY)
     panel.set_ylabel(attention.query_name, color=_GREY)
     panels[0].set_title(attention.title, loc="left", fontsize=11, parse_math=False)
-    panels[0].tick_params(length=0)
+    panels[0].tick_params(which="both", length=0)
     bar = figure.colorbar(image, ax=panels, label=attention.what, fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
     _save(figure, path)

@@ -229,7 +229,6 @@ def test_recordings_of_a_folder(folder, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["train", "speech", *OPTIONS, "--out", str(out)]
     assert main([*command, "--data", str(folder)]) == 0
-    assert (out / "attention.png").exists()
     assert main(["sample", str(out), "--prompt", str(folder / "0.wav")]) == 0
     capsys.readouterr()
     assert main(["sample", str(out), "--prompt", str(folder / "19.wav")]) == 2
