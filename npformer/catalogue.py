@@ -393,6 +393,8 @@ def _models(draw: _Draw) -> Iterator[Example]:
     yield Example("BERT", "types, mask, dropout", bert, (ids, types, mask), seed=1)
     hears = models.WhisperConfig(7, 5, 4, 2, 1, 6, n_mels=3, max_source_len=4, dropout=0.2)
     yield Example("Whisper", "", models.Whisper(hears, **new), (draw(2, 3, 5), ids), seed=1)
+    spells = models.CTCConfig(5, 4, 2, 1, 6, n_mels=3, max_source_len=4, dropout=0.2)
+    yield Example("CTC", "", models.CTC(spells, **new), (draw(2, 3, 5),), seed=1)
     yield from _clips(draw, new)
 
 

@@ -132,7 +132,7 @@ def test_attention_without_matplotlib_says_the_remedy(runs, tmp_path, capsys, mo
 
 def test_help_says_which_attention_is_drawn_and_how_to_count(capsys):
     words = " ".join(said(capsys, "attention", "--help").split())
-    assert "(dates, translate: cross; the others have only one)" in words
+    assert "(dates, translate, speech: cross; the others have only one)" in words
     assert "--head N from 0; -1 is the last (default: the mean of all heads)" in words
 
 

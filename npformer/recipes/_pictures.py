@@ -20,7 +20,7 @@ _BLUE, _ORANGE, _GREY = "#1f5a96", "#d9731a", "0.35"
 
 
 class Attention(NamedTuple):
-    """What an attention picture shows."""
+    """What an attention picture shows: the weights, and perhaps what is heard meanwhile."""
 
     weights: Array  # (n_q, n_k)  rows sum to 1
     queries: Sequence[str]  # (n_q,)  the characters, or longer pieces, along y
@@ -28,6 +28,8 @@ class Attention(NamedTuple):
     title: str
     query_name: str  # what the queries are, to label the axis with
     key_name: str
+    what: str = "attention weight"
+    spectrum: Array | None = None  # (n_mels, frames)  of what the keys stand for, above them
 
 
 def draw_loss(
@@ -105,7 +107,7 @@ def draw_loss(
 
 
 def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
-    """Draw attention weights as a heat map, characters or longer pieces along both axes.
+    """Draw attention weights as a heat map, pieces of text along both axes; above, what is heard.
 
     Parameters
     ----------
@@ -127,9 +129,21 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
         0.6 * points / 72 * (max(map(len, pieces), default=1) - 1) for pieces in (queries, keys)
     )
     size = (max(4.5, cell * len(keys) + 1.9 + wide), max(2.6, cell * len(queries) + 1.4 + high))
-    figure = _figure(path, size)
-    panel = figure.subplots()
-    image = panel.imshow(weights, cmap="Blues", vmin=0, vmax=float(weights.max()))
+    if attention.spectrum is None:
+        figure = _figure(path, size)
+        panels = [figure.subplots()]
+    else:
+        figure = _figure(path, (size[0], size[1] + 1.8))
+        panels = list(figure.subplots(2, 1, sharex=True, height_ratios=[1.8, size[1] - 1]))
+        frame = (-0.5, len(keys) - 0.5, 0, len(attention.spectrum))
+        picture = {"cmap": "Greys", "origin": "lower", "extent": frame, "aspect": "auto"}
+        panels[0].imshow(attention.spectrum, **picture)
+        panels[0].set_ylabel("frequency", color=_GREY)
+        panels[0].set_yticks([])
+        panels[0].spines[:].set_visible(False)
+    panel = panels[-1]
+    shades = {"cmap": "Blues", "vmin": 0, "vmax": float(weights.max())}
+    image = panel.imshow(weights, aspect="auto" if len(panels) > 1 else "equal", **shades)
     letters = {"family": "monospace", "size": points, "parse_math": False}
     panel.set_xticks(range(len(keys)), [_visible(c) for c in keys], **letters)
     panel.set_yticks(range(len(queries)), [_visible(c) for c in queries], **letters)
@@ -144,8 +158,9 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panel.spines[:].set_visible(False)
     panel.set_xlabel(attention.key_name, color=_GREY)
     panel.set_ylabel(attention.query_name, color=_GREY)
-    panel.set_title(attention.title, loc="left", fontsize=11, parse_math=False)
-    bar = figure.colorbar(image, ax=panel, label="attention weight", fraction=0.03, pad=0.02)
+    panels[0].set_title(attention.title, loc="left", fontsize=11, parse_math=False)
+    panels[0].tick_params(which="both", length=0)
+    bar = figure.colorbar(image, ax=panels, label=attention.what, fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
     _save(figure, path)
 

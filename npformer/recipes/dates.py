@@ -59,7 +59,7 @@ class Dates(Recipe):
     summary: ClassVar[str] = "encoder-decoder: dates as people write them to ISO dates"
     unit: ClassVar[str] = "nats per character"
     settings_type: ClassVar[type[Settings]] = DatesSettings
-    model_type: ClassVar[type[Model]] = Transformer
+    model_types: ClassVar[tuple[type[Model], ...]] = (Transformer,)
     attentions: ClassVar[tuple[str, ...]] = ("cross", "self", "encoder")
     translates: ClassVar[bool] = True
 
