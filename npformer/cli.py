@@ -249,6 +249,12 @@ def _register_check(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=SEED.parse, metavar="N", default=0, help="of inputs, weights and directions"
     )
+    parser.add_argument(
+        "--jobs",
+        type=COUNT.parse,
+        metavar="N",
+        help="processes (default: one for each core where there is much to check)",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--details", action="store_true", help="show every tensor of every check")
     how.add_argument("--json", action="store_true", help="print all reports as one JSON object")
@@ -261,7 +267,7 @@ def _check(arguments: argparse.Namespace) -> int:
         chosen = select(arguments.names, arguments.seed)
     except ValueError as error:
         raise InputError(str(error)) from error
-    rows = survey(chosen, arguments.seed)
+    rows = survey(chosen, arguments.seed, arguments.jobs)
     show = partial(print, flush=True)
     if arguments.json:
         return 0 if survey_json(rows, show) else 1
