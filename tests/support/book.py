@@ -11,9 +11,6 @@ PAGES = {STEMS.get(name, name.split("/")[1][:-3].lstrip("_")): name for name in 
 
 # Pages that are still to be written. This set only shrinks, and ends empty.
 DUE = {
-    # positions
-    # attention
-    # losses
     # recurrence
     # blocks
     # models
