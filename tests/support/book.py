@@ -43,7 +43,4 @@ DUE = {
     "linear_cross_entropy",
     "contrastive_loss",
     "ctc_loss",
-    # recurrence
-    # blocks
-    # models
 }
