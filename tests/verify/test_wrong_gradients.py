@@ -1,8 +1,7 @@
 """Every wrong gradient is refused with the right diagnosis, and its correct twin is accepted.
 
-All of them by the default way, but of stacks of layers one each, along directions; by the other ways
-one of each subject. Everything by every way, at more seeds, is gradcheck_reliability.py's, in
-benchmarks.
+All of them by the default way, but of stacks of layers one each, along directions; by the other
+ways one of each subject. benchmarks/gradcheck_reliability.py has everything by every way.
 """
 
 import numpy as np
