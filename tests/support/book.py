@@ -8,10 +8,3 @@ STEMS = {  # pages that are not called as their module
     "models/_inputs.py": "input_embedding",
 }
 PAGES = {STEMS.get(name, name.split("/")[1][:-3].lstrip("_")): name for name in NUMBERED}
-
-# Pages that are still to be written. This set only shrinks, and ends empty.
-DUE = {
-    # recurrence
-    # blocks
-    # models
-}

@@ -1,7 +1,7 @@
 """Every wrong gradient is refused with the right diagnosis, and its correct twin is accepted.
 
-All of them by the default way, but stacks of layers along directions; by the other ways one of each
-subject. Everything by every way, at more seeds, is benchmarks/gradcheck_reliability.py's.
+All of them by the default way, but of stacks of layers one each, along directions; by the other
+ways one of each subject. benchmarks/gradcheck_reliability.py has everything by every way.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def test_every_operation_and_every_layer_has_a_wrong_gradient():
     assert due <= subjects()
 
 
-@pytest.mark.parametrize("name", [name for name in WRONG if name not in QUICK])
+@pytest.mark.parametrize("name", [name for name in TWINS if name not in QUICK])
 def test_wrong_is_refused_in_stacks_of_layers(name):
     assert check(WRONG[name], 0, wrong=True, mode="fast").verdict == "fail"
 
