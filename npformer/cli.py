@@ -17,6 +17,7 @@ import numpy as np
 from ._version import __version__
 from .core.errors import MissingExtraError, NonFiniteError
 from .hub.commands import register_chat, register_embed, register_generate, register_models
+from .hub.media_commands import register_classify, register_transcribe, register_translate
 from .recipes import RECIPES, Recipe
 from .recipes._pictures import check_folder, draw_attention
 from .recipes._recipe import ATTENTIONS
@@ -30,7 +31,6 @@ from .recipes._settings import (
     InputError,
     one_of,
 )
-from .recipes._vocabulary import Vocabulary
 from .survey import print_survey, select, survey, survey_json
 from .training import load_model
 
@@ -117,26 +117,31 @@ def _register_sample(commands: Any) -> None:
         metavar="TEXT",
         help="text: what to go on from (default: a line end); dates: the date to translate; "
         "masked: a text with <mask> for every character that is to be filled in; captions: the "
-        "sentence of a scene, which is drawn and named (default: any); speech: a WAV file, or a "
-        "word that is synthesised (default: any)",
+        "sentence of a scene, which is drawn and named (default: any); translate: the text to "
+        "translate; finetune: as text; speech: a WAV file, or a word that is synthesised (default: "
+        "any)",
     )
     parser.add_argument(
-        "--tokens", type=COUNT.parse, metavar="N", help="the most that is written (text: 500)"
+        "--tokens",
+        type=COUNT.parse,
+        metavar="N",
+        help="the most that is written (text: 500, finetune: 200)",
     )
     parser.add_argument(
         "--temperature",
         type=NOT_NEGATIVE.parse,
         metavar="X",
-        help="0 takes the likeliest character each time (text: 0.8, dates, masked and speech: 0)",
+        help="0 takes the likeliest token each time (text, finetune: 0.8; dates, masked, speech: "
+        "0; translate: none, and beam search instead)",
     )
     parser.add_argument(
-        "--top-k", type=COUNT.parse, metavar="K", help="draw from the K likeliest characters"
+        "--top-k", type=COUNT.parse, metavar="K", help="draw from the K likeliest tokens"
     )
     parser.add_argument(
         "--top-p",
         type=PROBABILITY.parse,
         metavar="P",
-        help="draw from the likeliest characters that together have probability P",
+        help="draw from the likeliest tokens that together have probability P",
     )
     parser.add_argument(
         "--seed", type=SEED.parse, metavar="N", default=0, help="the same seed repeats a sample"
@@ -174,7 +179,8 @@ def _register_attention(commands: Any) -> None:
         type=kinds.parse,
         metavar=kinds.metavar,
         help="which attention: cross, of the decoder to what is read; self, of the decoder to what "
-        "is written; encoder, of what is read to itself; text, of CLIP's texts (dates and speech: "
+        "is written; encoder, of what is read to itself; text, of CLIP's texts (dates, translate, "
+        "speech: "
         "cross; the others have only one)",
     )
     parser.add_argument(
@@ -215,7 +221,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _load(path: str) -> tuple[type[Recipe], Any, Vocabulary]:
+def _load(path: str) -> tuple[type[Recipe], Any, Any]:
     """Return the recipe, the model and the vocabulary of a checkpoint."""
     file = Path(path)
     if file.is_dir():
@@ -224,16 +230,14 @@ def _load(path: str) -> tuple[type[Recipe], Any, Vocabulary]:
         raise InputError(f"there is no {file}; npformer train makes one")
     model, metadata = load_model(file)
     recipe = RECIPES.get(str(metadata.get("recipe")))
-    tokens: Any = metadata.get("vocabulary")
-    known = isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
-    if (
-        recipe is None
-        or not known
-        or not isinstance(model, recipe.model_types)
-        or len(tokens) != model.config.vocab_size
-    ):
-        raise InputError(f"{file} was not saved by a recipe, so what its ids mean is not known")
-    return recipe, model, Vocabulary(tokens)
+    unknown = f"{file} was not saved by a recipe, so what its ids mean is not known"
+    if recipe is None or not isinstance(model, recipe.model_types):
+        raise InputError(unknown)
+    try:
+        vocabulary = recipe.open_vocabulary(metadata.get("vocabulary"), model, file.parent)
+    except ValueError as error:
+        raise InputError(f"{unknown}: {error}") from error
+    return recipe, model, vocabulary
 
 
 def _register_check(commands: Any) -> None:
@@ -252,6 +256,12 @@ def _register_check(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=SEED.parse, metavar="N", default=0, help="of inputs, weights and directions"
     )
+    parser.add_argument(
+        "--jobs",
+        type=COUNT.parse,
+        metavar="N",
+        help="processes (default: one for each core where there is much to check)",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--details", action="store_true", help="show every tensor of every check")
     how.add_argument("--json", action="store_true", help="print all reports as one JSON object")
@@ -264,7 +274,7 @@ def _check(arguments: argparse.Namespace) -> int:
         chosen = select(arguments.names, arguments.seed)
     except ValueError as error:
         raise InputError(str(error)) from error
-    rows = survey(chosen, arguments.seed)
+    rows = survey(chosen, arguments.seed, arguments.jobs)
     show = partial(print, flush=True)
     if arguments.json:
         return 0 if survey_json(rows, show) else 1
@@ -280,5 +290,8 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     register_embed,
     register_generate,
     register_chat,
+    register_transcribe,
+    partial(register_translate, open_run=_load),
+    register_classify,
 )
 """What ``npformer`` can do, in the order of its help."""

@@ -11,9 +11,12 @@ import functools
 import importlib
 import inspect
 import json
+import multiprocessing
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 from .catalogue import Example, examples
@@ -21,6 +24,7 @@ from .core.arrays import describe
 from .verify import Entry, GradientReport, gradcheck
 
 _NAME = 48  # characters of the widest name
+_MANY = 24  # examples from which on starting processes pays
 VERDICTS = ("pass", "fail", "inconclusive", "error")
 
 
@@ -59,40 +63,78 @@ def select(names: Sequence[str], seed: int = 0) -> list[Example]:
         If there is no such subject, module or object, with what is near; or the object holds no
         examples, with how to write one.
     """
-    catalogue = examples(seed)
-    found = [] if names else catalogue
+    catalogue = _drawn(seed)
+    found = [] if names else list(catalogue)
     for name in dict.fromkeys(names):
         found += _of_the_user(name) if ":" in name else _of_the_catalogue(name, catalogue)
     return list({id(example): example for example in found}.values())
 
 
-def survey(chosen: Iterable[Example], seed: int = 0) -> Iterator[Row]:
-    """Check examples one after the other; one that raises does not keep the others.
+def survey(chosen: Sequence[Example], seed: int = 0, jobs: int | None = None) -> Iterator[Row]:
+    """Check examples; one that raises does not keep the others.
 
     Parameters
     ----------
-    chosen : iterable of Example
+    chosen : sequence of Example
+        As returned by `select` with the same seed.
     seed : int, optional
         Of the checks.
+    jobs : int, optional
+        Processes that share the work: as many as there are cores where nothing else is said and
+        there is much to do. An example that is not the catalogue's own is checked in this process.
 
     Yields
     ------
     Row
+        In the order of `chosen`, whatever the number of processes, and with the same report.
+
+    Raises
+    ------
+    ValueError
+        If `jobs` is not positive.
     """
-    for example in chosen:
-        start = time.perf_counter()
-        report, error = None, ""
-        try:
-            report = gradcheck(
-                example.target,
-                *example.inputs,
-                options=example.options,
-                run=example.run(),
-                seed=seed,
-            )
-        except Exception as raised:
-            error = _told(raised)
-        yield Row(example, report, time.perf_counter() - start, error)
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"survey: jobs is {jobs}; expected at least 1")
+    if jobs is None:
+        jobs = (os.cpu_count() or 1) if len(chosen) >= _MANY else 1
+    places = {example.name: place for place, example in enumerate(_drawn(seed))}
+    shared = [e for e in chosen if _drawn(seed)[places.get(e.name, 0)] is e] if jobs > 1 else []
+    if not shared:
+        yield from (_check(example, seed) for example in chosen)
+        return
+    # Processes that are started anew: a fork would inherit the locks of BLAS's threads.
+    start = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(shared)), start) as pool:
+        due = {id(e): pool.submit(_check_of_the_catalogue, places[e.name], seed) for e in shared}
+        for example in chosen:
+            if id(example) in due:
+                yield Row(example, *due[id(example)].result())
+            else:
+                yield _check(example, seed)
+
+
+@functools.lru_cache(1)
+def _drawn(seed: int) -> list[Example]:
+    """Return the catalogue, the same objects whenever it is asked for."""
+    return examples(seed)
+
+
+def _check_of_the_catalogue(place: int, seed: int) -> tuple[GradientReport | None, float, str]:
+    """Check one example in another process, and return all of the row but the example."""
+    row = _check(_drawn(seed)[place], seed)
+    return row.report, row.seconds, row.error
+
+
+def _check(example: Example, seed: int) -> Row:
+    start = time.perf_counter()
+    report, error = None, ""
+    try:
+        report = gradcheck(
+            example.target, *example.inputs, options=example.options, run=example.run(), seed=seed
+        )
+    except Exception as raised:
+        error = _told(raised)
+    return Row(example, report, time.perf_counter() - start, error)
 
 
 def print_survey(
@@ -117,6 +159,7 @@ def print_survey(
         f"{'':{_NAME}} {'tensors':>7} {'entries':>7} {'complex step':>12} "
         f"{'central difference, bound':>26}  verdict      time"
     )
+    start = time.perf_counter()
     done: list[Row] = []
     for row in rows:
         done.append(row)
@@ -135,7 +178,7 @@ def print_survey(
         ", ".join(counts),
         f"complex step: worst error {_exact(everything)}",
         f"central difference: worst error {_central(everything)}",
-        f"{sum(row.seconds for row in done):.1f} s",
+        f"{time.perf_counter() - start:.1f} s",
     ]
     show("\n" + "; ".join(summary))
     return all(row.verdict == "pass" for row in done)

@@ -13,6 +13,7 @@ import npformer.functional as F
 from npformer import Layer, Parameter, catalogue
 from npformer.catalogue import Example
 from npformer.cli import main
+from npformer.survey import select, survey
 
 X = np.random.default_rng(0).standard_normal((3, 4))
 GOOD = Example("mine", "good", (F.tanh, F.tanh_backward), (X,))
@@ -57,18 +58,32 @@ def names_in(out):
     return [re.split(" {2,}", line)[0] for line in out.splitlines() if re.search(r"\d s$", line)]
 
 
-def test_everything_passes_with_both_methods_side_by_side(capsys):
-    assert main(["check"]) == 0
-    out = capsys.readouterr().out
-    lines, names = out.splitlines(), [example.name for example in catalogue.examples()]
-    assert names_in(out)[:-1] == names
-    for row in lines[1 : 1 + len(names)]:
+def test_both_methods_stand_side_by_side(capsys):
+    """Of a few subjects: test_contract.py checks all."""
+    assert main(["check", "linear", "softmax", "EncoderLayer"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for row in lines[1:7]:
         exact, error, bound = re.search(r"(\S+) +(\S+) of (\S+)  pass", row).groups()
-        assert exact == "-" or float(exact) <= 1e-12
+        assert float(exact) <= 1e-12
         assert float(error) <= float(bound)
-    counts = f"{len(names)} pass, 0 fail, 0 inconclusive, 0 error; complex step: worst error "
-    assert lines[-1].startswith(counts)
+    assert lines[-1].startswith("6 pass, 0 fail, 0 inconclusive, 0 error; complex step: worst")
     assert "; central difference: worst error " in lines[-1]
+
+
+def test_several_processes_check_what_one_does(capsys):
+    """In the same order; the module "mine" is not there for a process that is started anew."""
+    shown = []
+    for jobs in ("1", "2"):
+        assert main(["check", "softmax", "mine:both", "Linear", "--jobs", jobs]) == 1
+        shown.append(re.sub(r"[\d.]+ s\b", "", capsys.readouterr().out))
+    assert shown[0] == shown[1]
+    assert "5 pass, 1 fail" in shown[0]
+    with pytest.raises(ValueError, match="jobs is 0; expected at least 1"):
+        list(survey([GOOD], jobs=0))
+
+
+def test_without_names_it_is_the_whole_catalogue():
+    assert [e.name for e in select([])] == [e.name for e in catalogue.examples()]
 
 
 def test_names_choose_subjects_in_any_capitals_and_each_once(capsys):

@@ -1,61 +1,11 @@
 """Numbered equations: each in a module's docstring stands as a comment at the line that does it."""
 
-import ast
-import io
 import re
-import tokenize
-from pathlib import Path
 
 import pytest
+from support.tags import FILES, NUMBERED, docstring, in_code, in_docstring
 
-import npformer
-
-ROOT = Path(npformer.__file__).parent
-TAG = r"\((\d+'?)\)"
-FILES = {
-    str(path.relative_to(ROOT)): path
-    for folder in ("functional", "layers", "models")
-    for path in sorted((ROOT / folder).glob("*.py"))
-}
-
-
-def docstring(path):
-    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")), clean=False) or ""
-
-
-def in_docstring(text):
-    """The tags that open an equation, in their order: indented, perhaps behind "pre"."""
-    return re.findall(rf"^ {{4,}}(?:pre +)?{TAG} ", text, re.MULTILINE)
-
-
-def named(text):
-    """The tags in a comment: single ones, and all of "(1) - (3)" or "(3') to (1')"."""
-    tags = set()
-    for first, last in re.findall(rf"(?<!\w){TAG}(?:\s*(?:-|to)\s*{TAG})?", text):
-        prime = "'" if first.endswith("'") else ""
-        low, high = sorted(int(tag.rstrip("'")) for tag in (first, last or first))
-        tags |= {f"{n}{prime}" for n in range(low, high + 1)}
-    return tags
-
-
-def in_code(source):
-    """The tags in comments, and in the first docstring line of a helper: "Equations (1) to ..."."""
-    tags = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            tags |= named(token.string)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef):
-            first_line = (ast.get_docstring(node) or "").partition("\n")[0]
-            if first_line.startswith("Equation"):
-                tags |= named(first_line)
-    return tags
-
-
-NUMBERED = [name for name, path in FILES.items() if in_docstring(docstring(path))]
-OPERATIONS = [
-    name for name in FILES if re.fullmatch(r"functional/[a-z]\w*\.py", Path(name).as_posix())
-]
+OPERATIONS = [name for name in FILES if re.fullmatch(r"functional/[a-z]\w*\.py", name)]
 
 
 def test_every_operation_has_numbered_equations():

@@ -27,6 +27,11 @@ class ChatTemplate:
     tokens : mapping of str to str
         What it may ask for by name, such as ``bos_token``.
 
+    Attributes
+    ----------
+    source, tokens
+        As given.
+
     Raises
     ------
     CheckpointError
@@ -38,7 +43,7 @@ class ChatTemplate:
     def __init__(self, source: str, origin: str, tokens: Mapping[str, str]) -> None:
         jinja2 = optional("jinja2", extra="hub", purpose="run chat templates")
         sandbox = optional("jinja2.sandbox", extra="hub", purpose="run chat templates")
-        self._origin, self._tokens = origin, dict(tokens)
+        self._origin, self.source, self.tokens = origin, source, dict(tokens)
         environment = sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
@@ -68,7 +73,7 @@ class ChatTemplate:
         copies = [dict(message) for message in messages]
         try:
             text: str = self._template.render(
-                messages=copies, add_generation_prompt=reply, **self._tokens
+                messages=copies, add_generation_prompt=reply, **self.tokens
             )
         except CheckpointError:
             raise

@@ -1,12 +1,15 @@
 """Tokenizers: text to ids and back, as a model's own files say.
 
-A folder has ``tokenizer.json``, which the library `tokenizers` reads. A GGUF file holds the tokens,
+A folder has ``tokenizer.json``, which the library `tokenizers` reads; Marian's folders have other
+files instead (`sentence_pieces`). A GGUF file holds the tokens,
 their kinds and the merges of a byte-level BPE among its metadata, from which the same library
 builds the tokenizer. Beside it, both say which tokens end an answer, and how a conversation is
 written down.
 """
 
+import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,10 @@ from ..core.errors import CheckpointError, optional
 from .chat_template import ChatTemplate, Message
 from .gguf import open_gguf
 from .safetensors import read_json
+from .sentence_pieces import SOURCE, SentencePieces
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-TEMPLATE = "chat_template.jinja"
+GENERATION, TEMPLATE = "generation_config.json", "chat_template.jinja"
 PURPOSE = "turn text into tokens"
 _HALF = "\ufffd"  # what stands for bytes that are no character, or not yet one
 _CONTROL, _USER_DEFINED = 3, 4  # kinds of tokens in GGUF
@@ -34,6 +38,7 @@ class Tokenizer:
     Parameters
     ----------
     library : tokenizers.Tokenizer
+        Or what has its methods.
     origin : str
         The file it comes from, for messages.
     ends : iterable of int
@@ -61,6 +66,44 @@ class Tokenizer:
         self.size = 1 + max(library.get_vocab(with_added_tokens=True).values(), default=-1)
         self.ends = frozenset(ends)
 
+    def __len__(self) -> int:
+        return self.size
+
+    def id_of(self, token: str) -> int:
+        """Return the id of a token by its name, such as ``"<pad>"``.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none of that name.
+        """
+        found: int | None = self._library.token_to_id(token)
+        if found is None:
+            raise CheckpointError(f"the tokenizer {self._origin} has no token {token!r}")
+        return found
+
+    def to_json(self) -> str:
+        """Return all that turns text into ids and back, as the library writes it down."""
+        text: str = self._library.to_str()
+        return text
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the files that `open_tokenizer` reads into a folder, which has to exist.
+
+        These are ``tokenizer.json``, ``tokenizer_config.json`` with the chat template, and
+        ``generation_config.json`` with the tokens that end an answer.
+        """
+        options: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        if self._template is not None:
+            options.update(self._template.tokens, chat_template=self._template.source)
+        ends = {"eos_token_id": sorted(self.ends)} if self.ends else {}
+        for name, text in (
+            (TOKENIZER, self.to_json()),
+            (TOKENIZER_CONFIG, json.dumps(options, indent=2, ensure_ascii=False) + "\n"),
+            (GENERATION, json.dumps(ends) + "\n"),
+        ):
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+
     def check(self, vocab_size: int) -> None:
         """Refuse to serve a model whose table of tokens is too small.
 
@@ -87,7 +130,13 @@ class Tokenizer:
         special : bool, optional
             Whether to add the tokens that a text stands between by itself, such as [CLS] and
             [SEP]. Not for a conversation, whose template writes them.
+
+        Raises
+        ------
+        ValueError
+            If the text has what is no character, a lone surrogate.
         """
+        _check_characters(text)
         return np.array(self._library.encode(text, add_special_tokens=special).ids, np.int64)
 
     def encode_batch(
@@ -109,6 +158,8 @@ class Tokenizer:
         cut : list of int
             Which texts were longer.
         """
+        for text in texts:
+            _check_characters(text)
         if longest is not None:
             self._library.enable_truncation(longest)
         try:
@@ -127,6 +178,16 @@ class Tokenizer:
         """Return the text of ids; `special` shows special tokens too."""
         text: str = self._library.decode([int(i) for i in ids], skip_special_tokens=not special)
         return text
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Return what each of `ids` is by itself; a part of a character is shown as U+FFFD."""
+        return [self.decode([i], special=True) for i in ids]
+
+    def matching(self, pattern: str) -> dict[str, int]:
+        """Return the tokens whose whole text is of a pattern, and their ids."""
+        form = re.compile(pattern)
+        vocabulary = self._library.get_vocab(with_added_tokens=True)
+        return {text: i for text, i in vocabulary.items() if form.fullmatch(text)}
 
     def stream(self) -> "TextStream":
         """Return what turns ids into text as they come."""
@@ -151,6 +212,17 @@ class Tokenizer:
                 f"answer; let it go on from a text, with npformer generate"
             )
         return self.encode(self._template.render(messages), special=False)
+
+
+def _check_characters(text: str) -> None:
+    """Refuse what UTF-8 cannot hold, such as bytes of a command line that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text cannot be turned into tokens: {text[error.start]!r} at {error.start:,} is "
+            f"no character; expected text that UTF-8 can hold"
+        ) from error
 
 
 class TextStream:
@@ -200,8 +272,14 @@ def open_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         Without the extra ``hub``.
     """
     path = Path(path)
+    if path.is_dir() and not (path / TOKENIZER).is_file() and (path / SOURCE).is_file():
+        return _of_marian(path)
     library = optional("tokenizers", extra="hub", purpose=PURPOSE)
     return _of_folder(path, library) if path.is_dir() else _of_gguf(path, library)
+
+
+def _of_marian(folder: Path) -> Tokenizer:
+    return Tokenizer(SentencePieces(folder), str(folder / SOURCE), _ends(folder))
 
 
 def _of_folder(folder: Path, library: Any) -> Tokenizer:
@@ -223,10 +301,7 @@ def _of_folder(folder: Path, library: Any) -> Tokenizer:
         for name in ("bos_token", "eos_token", "unk_token", "pad_token")
         if (text := _content(options.get(name))) is not None
     }
-    ends: set[int] = set()
-    for name in ("generation_config.json", "config.json"):
-        given = _read(folder / name).get("eos_token_id")
-        ends.update(i for i in (given if isinstance(given, list) else [given]) if type(i) is int)
+    ends = _ends(folder)
     eos = found.token_to_id(tokens["eos_token"]) if "eos_token" in tokens else None
     if eos is not None:
         ends.add(eos)
@@ -240,6 +315,15 @@ def _of_folder(folder: Path, library: Any) -> Tokenizer:
         template = origin.read_text(encoding="utf-8")
     chat = ChatTemplate(template, str(origin), tokens) if isinstance(template, str) else None
     return Tokenizer(found, str(path), ends, chat)
+
+
+def _ends(folder: Path) -> set[int]:
+    """Return the tokens that end a text, as the model's configurations say."""
+    ends: set[int] = set()
+    for name in (GENERATION, "config.json"):
+        given = _read(folder / name).get("eos_token_id")
+        ends.update(i for i in (given if isinstance(given, list) else [given]) if type(i) is int)
+    return ends
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -22,8 +22,8 @@ Backward, given dy
     (5') ds/dz = s (1 - s):  dz = dy x s (1 - s) = dy y (1 - s)
     (4') dz/dx = 2 sqrt(2/pi) (1 + 3 0.044715 x^2), so
          dx = dy (s + y (1 - s) dz/dx)
-    (3') y = x Phi(x):  directly dy Phi(x), and through Phi(x)  dy x
-    (2') dPhi/dx = phi(x):  dx = dy (Phi(x) + x phi(x))
+    (3') y = x Phi(x):  directly dy Phi(x), and through Phi  dPhi = dy x
+    (2') dPhi/dx = phi(x), and both paths together  dx = dy (Phi(x) + x phi(x))
     (1') phi is even. With g = q - t phi(t) the bracket is
          for x < 0:  Phi(x) + x phi(x) = q - t phi(t) = g
          for x > 0:  Phi(x) + x phi(x) = 1 - q + t phi(t) = 1 - g

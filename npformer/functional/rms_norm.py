@@ -17,8 +17,10 @@ Backward, given dy
          dms 2 x_i / n = -(r^2 x_i / n) sum_k dxhat_k xhat_k = -r xhat_i mean_k(dxhat_k xhat_k)
          so that  dx_i = r (dxhat_i - xhat_i mean_k(dxhat_k xhat_k))
 
-But for eps, dx is orthogonal to x (stretching x changes nothing): xhat . xhat = n ms / (ms + eps)
-is n then, and x . dx = dxhat . xhat (1 - ms / (ms + eps)) = dxhat . xhat eps r^2.
+But for eps, dx is orthogonal to x: stretching x changes nothing. With x_i r = xhat_i and
+xhat . xhat = n ms / (ms + eps) from (1) to (3), x . dx is
+dxhat . xhat - (xhat . xhat / n) dxhat . xhat = dxhat . xhat (1 - ms / (ms + eps)), and as
+1 - ms / (ms + eps) = eps / (ms + eps), this is eps r^2 dxhat . xhat.
 
 Saved: x, the caller's own array, and r, one number a vector. xhat is their product, one pass
 over x again instead of an array of its size (4 bytes an entry in float32).

@@ -6,7 +6,7 @@ Forward, entry by entry
 
 Backward, given dy
     (2') y is a product:  dg = dy b,  db = dy g
-    (1') da = dg silu'(a)                   derived in silu.py
+    (1') da = dg silu'(a), and by silu.py  silu'(a) = s + g (1 - s)  with s the sigmoid of a
 
 Saved: b, g and what silu saves. a and b are the outputs of two linear maps of the same input.
 """

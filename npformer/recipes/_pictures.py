@@ -1,4 +1,4 @@
-"""The pictures of a run: its loss, and where its attention went.
+"""Pictures: the loss of a run, where its attention went, and how sure a model is of labels.
 
 matplotlib is asked for when a picture is drawn, through its objects alone: no window, no state.
 """
@@ -23,8 +23,8 @@ class Attention(NamedTuple):
     """What an attention picture shows: the weights, and perhaps what is heard meanwhile."""
 
     weights: Array  # (n_q, n_k)  rows sum to 1
-    queries: Sequence[str]  # (n_q,)  the characters along y
-    keys: Sequence[str]  # (n_k,)  the characters along x
+    queries: Sequence[str]  # (n_q,)  the characters, or longer pieces, along y
+    keys: Sequence[str]  # (n_k,)  those along x
     title: str
     query_name: str  # what the queries are, to label the axis with
     key_name: str
@@ -107,7 +107,7 @@ def draw_loss(
 
 
 def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
-    """Draw attention weights as a heat map, characters along both axes; above, what is heard.
+    """Draw attention weights as a heat map, pieces of text along both axes; above, what is heard.
 
     Parameters
     ----------
@@ -124,7 +124,11 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     """
     weights, queries, keys = attention.weights, attention.queries, attention.keys
     cell = min(0.28, 14 / max(len(keys), len(queries), 1))  # inches
-    size = (max(4.5, cell * len(keys) + 1.9), max(2.6, cell * len(queries) + 1.4))
+    points = min(11.0, 50 * cell)
+    wide, high = (
+        0.6 * points / 72 * (max(map(len, pieces), default=1) - 1) for pieces in (queries, keys)
+    )
+    size = (max(4.5, cell * len(keys) + 1.9 + wide), max(2.6, cell * len(queries) + 1.4 + high))
     if attention.spectrum is None:
         figure = _figure(path, size)
         panels = [figure.subplots()]
@@ -140,10 +144,12 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panel = panels[-1]
     shades = {"cmap": "Blues", "vmin": 0, "vmax": float(weights.max())}
     image = panel.imshow(weights, aspect="auto" if len(panels) > 1 else "equal", **shades)
-    letters = {"family": "monospace", "size": min(11.0, 50 * cell), "parse_math": False}
+    letters = {"family": "monospace", "size": points, "parse_math": False}
     panel.set_xticks(range(len(keys)), [_visible(c) for c in keys], **letters)
     panel.set_yticks(range(len(queries)), [_visible(c) for c in queries], **letters)
     panel.tick_params(length=0)
+    for label in panel.get_xticklabels():
+        label.set_rotation(90 if len(label.get_text()) > 2 else 0)
     # Thin white lines between the cells, so that a character's row and column can be followed.
     panel.set_xticks(np.arange(len(keys) + 1) - 0.5, minor=True)
     panel.set_yticks(np.arange(len(queries) + 1) - 0.5, minor=True)
@@ -156,6 +162,47 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panels[0].tick_params(which="both", length=0)
     bar = figure.colorbar(image, ax=panels, label=attention.what, fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
+    _save(figure, path)
+
+
+def draw_shares(
+    path: str | os.PathLike[str], image: Any, labels: Sequence[str], shares: Array, title: str
+) -> None:
+    """Draw an image, and beside it a bar for each label.
+
+    Parameters
+    ----------
+    path : path
+        Where the picture goes; its ending chooses the format.
+    image : PIL.Image.Image or (height, width, 3) ndarray
+    labels : sequence of str
+        From top to bottom.
+    shares : (len(labels),) ndarray
+        From 0 to 1.
+    title : str
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    InputError
+        If the ending names no picture format, or there is no such folder.
+    """
+    figure = _figure(path, (8.0, max(2.8, 0.36 * len(labels) + 1.1)))
+    seen, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
+    seen.imshow(image)
+    seen.set_axis_off()
+    seen.set_title(title, loc="left", fontsize=11, parse_math=False)
+    places = np.arange(len(labels))
+    drawn = bars.barh(places, 100 * shares, color=_BLUE, height=0.7)
+    bars.bar_label(drawn, [f"{100 * share:.1f} %" for share in shares], padding=3)
+    bars.set_yticks(places, labels, parse_math=False)
+    bars.invert_yaxis()
+    bars.set_xlim(0, 115)
+    bars.set_xticks(range(0, 101, 25))
+    bars.set_xlabel("share (%)")
+    bars.tick_params(axis="y", length=0)
+    bars.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
@@ -174,9 +221,9 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _visible(character: str) -> str:
-    """Return what stands for a character that would leave its tick empty."""
-    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(character, character)
+def _visible(piece: str) -> str:
+    """Return a piece with something to see for each character that would leave its place empty."""
+    return piece.translate({ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥"})
 
 
 def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:

@@ -1,7 +1,9 @@
 """What a recipe is: the parts that the training loop and the commands ask for."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,10 +65,17 @@ class Recipe(ABC):
     unit : str
         What the loss is counted in.
     vocabulary : Vocabulary
+        Or what has `encode`, `decode`, `pieces` and a length like it.
     model_types : tuple of types of Model
         Those that it may train.
     attentions : tuple of str
         The keys of `ATTENTIONS` that the model has, first the one that is drawn by default.
+    configuration : str
+        The file in the run's folder that says what the run is of.
+    products : tuple of str
+        Files that `keep` writes there.
+    translates : bool
+        Whether `respond` makes of a text another that says the same; it then takes ``beams``.
     """
 
     name: ClassVar[str]
@@ -75,8 +84,11 @@ class Recipe(ABC):
     settings_type: ClassVar[type[Settings]]
     model_types: ClassVar[tuple[type[Model], ...]]
     attentions: ClassVar[tuple[str, ...]]
+    configuration: ClassVar[str] = "config.json"
+    products: ClassVar[tuple[str, ...]] = ()
+    translates: ClassVar[bool] = False
     settings: Any
-    vocabulary: Vocabulary
+    vocabulary: Any
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -131,6 +143,12 @@ class Recipe(ABC):
     def judge(self, model: Model) -> tuple[dict[str, float], str]:
         """Return the measures on all held-out data, and a text that shows what the model does."""
 
+    def prepare(self, folder: Path) -> None:  # noqa: B027, since most have nothing to do
+        """Write into the run's folder what its checkpoints need beside them."""
+
+    def keep(self, model: Model, folder: Path) -> None:  # noqa: B027
+        """Write `products` into the run's folder, once the model is trained."""
+
     def lowest_loss(self) -> float:
         """Return the loss of a model that is always right and as sure as it should be."""
         return 0.0
@@ -144,8 +162,32 @@ class Recipe(ABC):
         return {
             "recipe": self.name,
             "settings": self.settings.as_dict(),
-            "vocabulary": self.vocabulary.tokens,
+            "vocabulary": self.vocabulary_record(),
         }
+
+    def vocabulary_record(self) -> Any:
+        """Return what of the vocabulary a checkpoint has to hold, as JSON can hold it."""
+        return self.vocabulary.tokens
+
+    @classmethod
+    def open_vocabulary(cls, record: Any, model: Any, folder: Path) -> Any:
+        """Return the vocabulary that a checkpoint was trained with.
+
+        Parameters
+        ----------
+        record : object
+            As `vocabulary_record` returned it, if the checkpoint is one of this recipe's.
+        model : Model
+            That the checkpoint holds.
+        folder : Path
+            Where the checkpoint lies.
+
+        Raises
+        ------
+        ValueError
+            If `record` is something else, or not of this model.
+        """
+        return check_size(Vocabulary.from_record(record), model)
 
     def check_record(self, metadata: Mapping[str, Any]) -> None:
         """Refuse to go on from a checkpoint of other data.
@@ -154,33 +196,35 @@ class Recipe(ABC):
         ------
         InputError
         """
-        if metadata.get("vocabulary") != self.vocabulary.tokens:
+        if metadata.get("vocabulary") != self.vocabulary_record():
             raise InputError("the checkpoint was trained with another vocabulary")
 
     @staticmethod
     @abstractmethod
     def respond(
-        model: Any, vocabulary: Vocabulary, prompt: str | None, tokens: int | None, **sampling: Any
+        model: Any, vocabulary: Any, prompt: str | None, tokens: int | None, **sampling: Any
     ) -> str:
         """Return what the model makes of a prompt.
 
         Parameters
         ----------
         model : Model
-        vocabulary : Vocabulary
+        vocabulary
+            From `open_vocabulary`.
         prompt : str or None
             None stands for the recipe's own beginning.
         tokens : int or None
             The most that is generated; None leaves it to the recipe.
         **sampling
-            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``.
+            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``; or,
+            of a recipe that translates, ``beams`` alone, for beam search.
         """
 
     @staticmethod
     @abstractmethod
     def attend(
         model: Any,
-        vocabulary: Vocabulary,
+        vocabulary: Any,
         text: str,
         *,
         kind: str | None = None,
@@ -206,6 +250,36 @@ class Recipe(ABC):
                 f"--kind is {kind}; a model of {cls.name} has {', '.join(cls.attentions)}"
             )
         return cls.attentions[0] if kind is None else kind
+
+
+def check_size(vocabulary: Any, model: Any) -> Any:
+    """Return a vocabulary that has as many tokens as a model, or refuse it with a ValueError."""
+    if len(vocabulary) != model.config.vocab_size:
+        raise ValueError(
+            f"its vocabulary has {len(vocabulary)} tokens, and its model {model.config.vocab_size}"
+        )
+    return vocabulary
+
+
+def smoothed_entropy(share: float, tokens: int) -> float:
+    """Return the entropy of smoothed targets, the lowest loss that there can be with them.
+
+    Parameters
+    ----------
+    share : float
+        e, which is spread over all tokens: each has e / V, and the target the rest too.
+    tokens : int
+        V.
+
+    Returns
+    -------
+    float
+        In nats.
+    """
+    if share == 0:
+        return 0.0
+    small, large = share / tokens, 1 - share + share / tokens
+    return -(tokens - 1) * small * math.log(small) - large * math.log(large)
 
 
 def pick_attention(

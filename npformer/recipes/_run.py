@@ -116,7 +116,7 @@ def _prepare(folder: Path, recipe: Recipe, model: Model, *, fresh: bool) -> None
     if fresh and checkpoint.exists():
         aside = checkpoint.with_stem(checkpoint.stem + ".previous")
         os.replace(checkpoint, aside)
-        for made in ("result.json", "loss.png", "attention.png"):
+        for made in ("result.json", "loss.png", "attention.png", *recipe.products):
             (folder / made).unlink(missing_ok=True)
         print(f"{folder} holds an earlier run: it is replaced, its checkpoint kept as {aside.name}")
     config = {
@@ -129,7 +129,8 @@ def _prepare(folder: Path, recipe: Recipe, model: Model, *, fresh: bool) -> None
             "python": platform.python_version(),
         },
     }
-    _write(folder / "config.json", config)
+    _write(folder / recipe.configuration, config)
+    recipe.prepare(folder)
 
 
 def _loop(recipe: Recipe, trainer: Trainer, history: dict[str, Any], checkpoint: Path) -> bool:
@@ -193,10 +194,18 @@ def _finish(recipe: Recipe, model: Model, history: dict[str, Any], folder: Path)
     """Judge the model on all held-out data, print and draw."""
     measures, shown = recipe.judge(model)
     seconds = history["seconds"]
-    _write(folder / "result.json", {"held_out": measures, "seconds": round(seconds, 1)})
+    looks = history["held_out"]
+    result = {"held_out": measures, "seconds": round(seconds, 1), "looks": looks}
+    _write(folder / "result.json", result)
     words = ", ".join(say(name, value) for name, value in measures.items())
     print(f"\n{shown}\n\nheld out: {words}; {len(history['train'])} steps in {duration(seconds)}")
-    made = [CHECKPOINT, "config.json", "result.json"]
+    (first, before), (last, after) = looks[0], looks[-1]
+    print(
+        f"on the part of it that was looked at: loss {before['loss']:.4f} at step {first}, "
+        f"{after['loss']:.4f} at step {last}"
+    )
+    recipe.keep(model, folder)
+    made = [CHECKPOINT, recipe.configuration, "result.json", *recipe.products]
     try:
         draw_loss(
             folder / "loss.png",

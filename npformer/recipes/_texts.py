@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,17 +13,17 @@ from ._vocabulary import Vocabulary
 
 
 class TextRecipe(Recipe):
-    """A recipe on the characters of one text, whose last tenth is held out.
+    """A recipe on one text, whose last tenth is held out.
 
     Parameters
     ----------
     settings : Settings
         With `data` and `context`.
-    *names : str
-        Tokens in angle brackets that the vocabulary has besides the text's characters.
 
     Attributes
     ----------
+    counted : str
+        What the vocabulary makes of a text: characters, if nothing else is said.
     text : str
     train, held_out : (n,) int64 ndarray
         The text as ids.
@@ -34,25 +34,31 @@ class TextRecipe(Recipe):
         If the file cannot be read, is not UTF-8, or is too short to be split.
     """
 
-    def __init__(self, settings: Any, *names: str) -> None:
+    counted: ClassVar[str] = "characters"
+
+    def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self.text = read(settings.data) if settings.data else python_documentation()
-        self.vocabulary = Vocabulary([*sorted(set(self.text)), *names])
+        self.vocabulary = self.make_vocabulary()
         ids = self.vocabulary.encode(self.text)
         self.train, self.held_out = np.split(ids, [len(ids) * 9 // 10])
         if len(self.held_out) <= settings.context:
             raise InputError(
-                f"the text has {len(ids):,} characters; its last tenth is held out and has to be "
-                f"longer than --context {settings.context}, so give a longer --data or a shorter "
-                f"--context"
+                f"the text has {len(ids):,} {self.counted}; its last tenth is held out and has to "
+                f"be longer than --context {settings.context}, so give a longer --data or a "
+                f"shorter --context"
             )
+
+    def make_vocabulary(self) -> Any:
+        """Return the vocabulary for the text: its characters."""
+        return Vocabulary(sorted(set(self.text)))
 
     def describe(self) -> str:
         """Return how long the text is and how it is split."""
+        different = len(np.unique(np.concatenate([self.train, self.held_out])))
         return (
-            f"{self.settings.data or 'Python documentation'}: {len(self.train):,} characters to "
-            f"train on, the last {len(self.held_out):,} held out, "
-            f"{len(set(self.text))} different"
+            f"{self.settings.data or 'Python documentation'}: {len(self.train):,} {self.counted} "
+            f"to train on, the last {len(self.held_out):,} held out, {different:,} different"
         )
 
     def attention_example(self) -> None:

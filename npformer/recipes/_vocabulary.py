@@ -36,6 +36,19 @@ class Vocabulary:
         self._table = np.full(max(characters, default=0) + 2, -1, np.int64)
         self._table[list(characters)] = list(characters.values())
 
+    @classmethod
+    def from_record(cls, record: object) -> "Vocabulary":
+        """Return the vocabulary whose `tokens` a checkpoint has.
+
+        Raises
+        ------
+        ValueError
+            If `record` is no list of tokens.
+        """
+        if not isinstance(record, list) or not all(isinstance(token, str) for token in record):
+            raise ValueError("Vocabulary: the record is no list of tokens")
+        return cls(record)
+
     def __len__(self) -> int:
         return len(self.tokens)
 
@@ -69,3 +82,7 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`; names in brackets are spelled out."""
         return "".join(self.tokens[i] for i in ids)
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Return the token of each of `ids`."""
+        return [self.tokens[i] for i in ids]

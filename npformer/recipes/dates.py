@@ -8,7 +8,6 @@ percent of all dates are held out: no spelling of them is ever trained on, so th
 answer for one is read from its characters and not remembered.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,10 +16,10 @@ import numpy as np
 
 from ..core.arrays import Array, BoolArray
 from ..core.run import Run
-from ..generation import generate
+from ..generation import beam_search, generate
 from ..models import Model, Transformer, TransformerConfig
 from ._pictures import Attention
-from ._recipe import BATCH, HELD_OUT, SPLIT, Recipe, pick_attention, stream
+from ._recipe import BATCH, HELD_OUT, SPLIT, Recipe, pick_attention, smoothed_entropy, stream
 from ._settings import COUNT, POSITIVE, SHARE, InputError, Settings, one_of, option
 from ._vocabulary import Vocabulary
 from ._written_dates import CHARACTERS, NUM_DATES, date, write_all
@@ -62,6 +61,7 @@ class Dates(Recipe):
     settings_type: ClassVar[type[Settings]] = DatesSettings
     model_types: ClassVar[tuple[type[Model], ...]] = (Transformer,)
     attentions: ClassVar[tuple[str, ...]] = ("cross", "self", "encoder")
+    translates: ClassVar[bool] = True
 
     def __init__(self, settings: DatesSettings) -> None:
         super().__init__(settings)
@@ -152,12 +152,8 @@ class Dates(Recipe):
         return {"loss": loss / len(days), "exact match": right / len(days)}, answers
 
     def lowest_loss(self) -> float:
-        """Return the entropy of the smoothed targets: e / V on every token, the rest on one."""
-        e, tokens = float(self.settings.label_smoothing), len(self.vocabulary)
-        if e == 0:
-            return 0.0
-        small, large = e / tokens, 1 - e + e / tokens
-        return -(tokens - 1) * small * math.log(small) - large * math.log(large)
+        """Return the entropy of the smoothed targets."""
+        return smoothed_entropy(self.settings.label_smoothing, len(self.vocabulary))
 
     def attention_example(self) -> str:
         """Return the date of the run's attention picture."""
@@ -256,7 +252,8 @@ def translate(
         The most that is written for each.
     **sampling
         ``temperature`` (None and 0 take the likeliest character each time), ``top_k``,
-        ``top_p`` and ``rng``, as in `npformer.generation.generate`.
+        ``top_p`` and ``rng``, as in `npformer.generation.generate`; or ``beams`` alone, as in
+        `npformer.generation.beam_search`.
 
     Returns
     -------
@@ -274,10 +271,14 @@ def decode(
     tokens: int = ANSWER + 1,
     *,
     temperature: float | None = None,
+    beams: int | None = None,
     **sampling: Any,
 ) -> Array:
     """Return the ids that the model writes, without the start token; `translate` says more."""
     start, end = vocabulary.ids[START], vocabulary.ids[END]
+    if beams is not None:
+        search: dict[str, Any] = {"start": start, "stop": end, "num_beams": beams}
+        return beam_search(model, source, tokens, mask=mask, **search).best
     temperature = 0.0 if temperature is None else temperature
     how = {"start": start, "stop": end, "mask": mask, "temperature": temperature, **sampling}
     ids: Array = generate(model, source, tokens, **how)

@@ -93,8 +93,12 @@ class Masked(TextRecipe):
     attentions: ClassVar[tuple[str, ...]] = ("encoder",)
 
     def __init__(self, settings: MaskedSettings) -> None:
-        super().__init__(settings, MASK)
+        super().__init__(settings)
         self.asked = self._asked()
+
+    def make_vocabulary(self) -> Vocabulary:
+        """Return the vocabulary for the text: its characters, and the mask."""
+        return Vocabulary([*sorted(set(self.text)), MASK])
 
     def _asked(self) -> tuple[Array, Array]:
         """Return the windows of the held-out text with characters struck out, and the answers."""
@@ -114,7 +118,7 @@ class Masked(TextRecipe):
     @property
     def likeliest(self) -> str:
         """The most frequent character of the training text."""
-        return self.vocabulary.tokens[int(np.argmax(np.bincount(self.train)))]
+        return str(self.vocabulary.tokens[int(np.argmax(np.bincount(self.train)))])
 
     def guess(self) -> float:
         """Return the accuracy of always guessing the likeliest character."""

@@ -32,7 +32,6 @@ from ._texts import TextRecipe
 from ._vocabulary import Vocabulary
 
 _LOOK = 64  # windows of held-out text that are looked at during training
-_ROWS = 32  # windows side by side
 _SAMPLES, _SAMPLE_LENGTH = 2, 300
 
 NANOGPT = {
@@ -93,6 +92,11 @@ class Text(TextRecipe):
     ----------
     settings : TextSettings
 
+    Attributes
+    ----------
+    rows : int
+        How many windows of held-out text stand side by side.
+
     Raises
     ------
     InputError
@@ -105,6 +109,7 @@ class Text(TextRecipe):
     settings_type: ClassVar[type[Settings]] = TextSettings
     model_types: ClassVar[tuple[type[Model], ...]] = (GPT,)
     attentions: ClassVar[tuple[str, ...]] = ("self",)
+    rows: ClassVar[int] = 32
 
     def build(self, rng: np.random.Generator) -> GPT:
         """Return the model, its weights drawn from `rng`."""
@@ -152,7 +157,7 @@ class Text(TextRecipe):
     def held_out_batches(self, most: int | None = None) -> Iterator[tuple[Array, Array]]:
         """Yield the held-out text, cut into windows that do not overlap, some at a time.
 
-        Each character is so predicted once, from what stands before it in its window. What is
+        Each token is so predicted once, from what stands before it in its window. What is
         left over at the end, less than a window, is not.
 
         Parameters
@@ -169,8 +174,8 @@ class Text(TextRecipe):
         count = (len(self.held_out) - 1) // context
         taken = count if most is None else min(count, most)
         windows = np.unique(np.linspace(0, count - 1, taken).astype(np.int64))
-        for i in range(0, len(windows), _ROWS):
-            yield _windows(self.held_out, windows[i : i + _ROWS] * context, context)
+        for i in range(0, len(windows), self.rows):
+            yield _windows(self.held_out, windows[i : i + self.rows] * context, context)
 
     @staticmethod
     def respond(
@@ -186,28 +191,30 @@ class Text(TextRecipe):
             generate(model, ids[None], tokens, context=context, **sampling)[0].tolist()
         )
 
-    @staticmethod
+    @classmethod
     def attend(
+        cls,
         model: Any,
-        vocabulary: Vocabulary,
+        vocabulary: Any,
         text: str,
         *,
         kind: str | None = None,
         layer: int = -1,
         head: int | None = None,
     ) -> Attention:
-        """Return where each character of `text` looks back to."""
-        kind = Text.attention_kind(kind)
+        """Return where each token of `text` looks back to."""
+        kind = cls.attention_kind(kind)
         ids = vocabulary.encode(text)
         if not 1 <= len(ids) <= model.config.max_len:
             raise InputError(
-                f"the text has {len(ids)} characters; expected 1 to {model.config.max_len}, which "
-                f"is how far the model sees"
+                f"the text has {len(ids)} {cls.counted}; expected 1 to {model.config.max_len}, "
+                f"which is how far the model sees"
             )
         run = Run(record=["attention"])
         model.forward(ids[None], run=run)
         weights, which = pick_attention(run, model, kind, layer, head)
-        return Attention(weights, list(text), list(text), which, "looks from", "looks at")
+        pieces = vocabulary.pieces(ids)
+        return Attention(weights, pieces, pieces, which, "looks from", "looks at")
 
 
 def _windows(ids: Array, starts: Array, length: int) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from support.recipes import said
-from support.talking import END, Plain, language_model, tokenizer
+from support.talking import END, Bytes, Plain, language_model, tokenizer
 
 from npformer.core.errors import CheckpointError
 from npformer.formats import Tokenizer
@@ -166,3 +166,16 @@ def test_generate_shows_the_prompt_and_repeats_itself_by_its_seed(opened, capsys
     monkeypatch.setattr(sys, "stdin", io.StringIO("To be"))
     assert said(capsys, "generate", "x", *words[3:]) == out
     assert "the prompt is empty" in said(capsys, "generate", "x", "", status=2)
+
+
+def test_what_is_no_character_is_named():
+    for encode in (tokenizer().encode, lambda text: tokenizer().encode_batch(["a", text])):
+        with pytest.raises(ValueError, match=r"'\\udcff' at 2 is no character; expected text that"):
+            encode("ab\udcff")
+
+
+def test_a_token_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(Bytes, "token_to_id", {"a": 97}.get, raising=False)
+    assert tokenizer().id_of("a") == 97
+    with pytest.raises(CheckpointError, match="the tokenizer bytes has no token '<pad>'"):
+        tokenizer().id_of("<pad>")

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 from support.models import LENGTH, OPTIONS, VOCAB, batch, build, trained
-from support.passes import assert_close, assert_equal, moved
+from support.passes import assert_close, assert_equal, assert_gradient_of_the_loss, moved
 
 import npformer.functional as F
-from npformer import Layer, gradcheck
+from npformer import gradcheck
 from npformer.generation import generate
 from npformer.models import BERT, GPT, BERTConfig
 from npformer.training import AdamW, Trainer
@@ -105,22 +105,9 @@ def test_the_gradients_of_the_pooler_and_of_the_head(part, options):
     gradcheck(getattr(model, part), hidden).assert_ok()
 
 
-class LossOf(Layer):
-    """A model's loss as a layer, for the checker."""
-
-    def __init__(self, model, *batch):
-        self.model, self.batch = model, batch
-
-    def forward(self, *, run=None):
-        return self.model.loss(*self.batch, run=run)
-
-    def backward(self, dy, saved, run=None):
-        self.model.loss_backward(saved, dy)
-
-
 def test_the_gradient_of_the_loss_in_every_parameter():
     model, inputs = trained(BERT, num_layers=1), batch(BERT)
-    gradcheck(LossOf(model, *inputs)).assert_ok()
+    assert_gradient_of_the_loss(model, *inputs)
 
 
 def test_the_pooler_by_hand():

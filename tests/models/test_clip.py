@@ -5,10 +5,16 @@ import re
 
 import numpy as np
 import pytest
-from support.passes import assert_close, assert_equal, moved, parameter_gradients
+from support.passes import (
+    assert_close,
+    assert_equal,
+    assert_gradient_of_the_loss,
+    moved,
+    parameter_gradients,
+)
 
 import npformer.functional as F
-from npformer import Layer, Run, gradcheck
+from npformer import Run
 from npformer.core import skeleton
 from npformer.layers import Dropout, MultiHeadAttention
 from npformer.models import CLIP, BERTConfig, CLIPConfig
@@ -56,19 +62,6 @@ def loss_and_gradients(model, inputs, dloss=1.0, run=None):
     loss, saved = model.loss(*inputs, run=run)
     model.loss_backward(saved, dloss)
     return loss, parameter_gradients(model)
-
-
-class LossOf(Layer):
-    """A model's loss as a layer, for the checker."""
-
-    def __init__(self, model, *batch):
-        self.model, self.batch = model, batch
-
-    def forward(self, *, run=None):
-        return self.model.loss(*self.batch, run=run)
-
-    def backward(self, dy, saved, run=None):
-        self.model.loss_backward(saved, dy)
 
 
 def test_the_defaults_are_the_paper_s():
@@ -135,8 +128,7 @@ def test_gradients_by_the_loss_and_by_the_logits_are_the_same():
 def test_the_gradient_of_the_loss_in_every_parameter(options):
     model, (images, ids, mask) = trained(text_num_layers=1, image_num_layers=1, **options), batch()
     ids[:, 3] = 8
-    mode = "fast" if "activation" in options else "full"  # along directions, or every entry
-    gradcheck(LossOf(model, images, ids, mask), mode=mode).assert_ok()
+    assert_gradient_of_the_loss(model, images, ids, mask)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

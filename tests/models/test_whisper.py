@@ -5,10 +5,9 @@ import re
 import numpy as np
 import pytest
 from support.models import VOCAB, batch, build, trained
-from support.passes import assert_close, assert_equal, moved
+from support.passes import assert_close, assert_equal, assert_gradient_of_the_loss, moved
 
 import npformer.functional as F
-from npformer import Layer, gradcheck
 from npformer.core import skeleton
 from npformer.generation import beam_search, generate
 from npformer.models import Whisper, WhisperConfig
@@ -115,23 +114,10 @@ def test_the_loss_is_that_of_the_logits():
     assert model.loss(sound, target, targets)[0] == pytest.approx(want, rel=1e-12)
 
 
-class LossOf(Layer):
-    """A model's loss as a layer, for the checker."""
-
-    def __init__(self, model, *batch):
-        self.model, self.batch = model, batch
-
-    def forward(self, *, run=None):
-        return self.model.loss(*self.batch, run=run)
-
-    def backward(self, dy, saved, run=None):
-        self.model.loss_backward(saved, dy)
-
-
 @pytest.mark.parametrize("options", ["learned", "sinusoidal"])
 def test_the_gradient_of_the_loss_in_every_parameter(options):
     model = trained(Whisper, options, num_layers=1)
-    gradcheck(LossOf(model, *batch(Whisper, size=2)), mode="fast").assert_ok()
+    assert_gradient_of_the_loss(model, *batch(Whisper, size=2))
 
 
 def test_a_checkpoint_of_each_layer_changes_nothing():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from npformer.cli import main
-from npformer.recipes import Text, text
+from npformer.recipes import Text
 from npformer.recipes._texts import python_documentation, read
 from npformer.recipes.text import TextSettings
 
@@ -40,7 +40,7 @@ def test_held_out_loss_is_the_mean_over_all_windows(recipe, monkeypatch):
     at = np.arange(count * 16).reshape(count, 16)
     expected = float(model.loss(held_out[at], held_out[at + 1])[0])
     assert recipe.judge(model)[0]["loss"] == pytest.approx(expected, rel=1e-6)
-    monkeypatch.setattr(text, "_ROWS", 3)
+    monkeypatch.setattr(Text, "rows", 3)
     assert recipe.judge(model)[0]["loss"] == pytest.approx(expected, rel=1e-6)
 
 

@@ -41,3 +41,13 @@ def test_unknown_characters_are_named():
 def test_bad_tokens(tokens, said):
     with pytest.raises(ValueError, match=said):
         Vocabulary(tokens)
+
+
+def test_a_record_is_opened_again_and_anything_else_is_refused():
+    tokens = Vocabulary(["<pad>", "b", "a"])
+    again = Vocabulary.from_record(tokens.tokens)
+    assert again.encode("ab").tolist() == [2, 1]
+    assert again.pieces([0, 2]) == ["<pad>", "a"]
+    for record in (None, "ab", [1, 2]):
+        with pytest.raises(ValueError, match="the record is no list of tokens"):
+            Vocabulary.from_record(record)

@@ -35,3 +35,34 @@ def assert_close(got, want, rtol=1e-12, atol=1e-13):
             np.testing.assert_allclose(got[name], want[name], rtol, atol, err_msg=name)
     else:
         np.testing.assert_allclose(got, want, rtol, atol)
+
+
+def assert_gradient_of_the_loss(model, *batch, seed=0, rtol=1e-10, **options):
+    """Of each parameter by itself, along a direction that no wrong entry is orthogonal to.
+
+    d loss(theta + t u) / dt is the sum of the gradient times u, and the complex step knows it to
+    the last bits; theta is float64. Returns the terms, by name.
+    """
+    model.zero_grad()
+    _, saved = model.loss(*batch, **options)
+    model.loss_backward(saved)
+    rng, h, terms = np.random.default_rng(seed), 1e-30, {}
+    values = {name: parameter.value for name, parameter in model.named_parameters()}
+    lifted = [x.astype(np.complex128) if x.dtype == np.float64 else x for x in batch]
+    try:
+        for parameter in model.parameters():
+            parameter.value = parameter.value.astype(np.complex128)
+        for name, parameter in model.named_parameters():
+            if not parameter.trainable:
+                assert not np.any(parameter.grad), name
+                continue
+            direction = np.asarray(rng.standard_normal(parameter.shape))
+            parameter.value = np.asarray(values[name] + 1j * h * direction)
+            numeric = model.loss(*lifted, **options)[0].imag / h
+            parameter.value = values[name].astype(np.complex128)
+            terms[name] = float(np.sum(parameter.grad * direction))
+            np.testing.assert_allclose(terms[name], numeric, rtol, atol=1e-13, err_msg=name)
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.value = values[name]
+    return terms

@@ -55,7 +55,7 @@ def test_a_second_opinion_costs_little():
     assert report.evaluations < 6 * sum(entry.checked for entry in report.entries)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_gradient_that_is_zero_but_for_rounding_is_no_lack_of_analyticity(seed):
     example = of_catalogue("MultiHeadAttention [cross]")(seed)
     report = gradcheck(example.target, *example.inputs, seed=seed)
