@@ -21,7 +21,7 @@ from ._spoken_words import SOUNDS
 
 LISTS = ("transcripts.csv", "transcripts.tsv")
 STEPS = 50  # of a model, in a second; each is two frames of a spectrum
-ERROR, NEW_WORDS_ERROR = "character error", "character error, new words"
+ERROR, NEW_WORDS_ERROR = "character error", "in new words"
 _SPEAKERS, _HELD_OUT_SPEAKERS = 200, 20
 _TAKES = 10  # of every word that is trained on, each by any speaker
 _KNOWN, _NEW_TAKES = 240, 4  # held-out clips of known words; takes of each new word

@@ -93,7 +93,7 @@ def draw_loss(
     for panel, name in zip(panels[1:], shares, strict=True):
         values = [100 * measures[name] for _, measures in held_out]
         panel.plot(looks, values, label=f"held out (last {values[-1]:.1f} %)", **dots)
-        panel.set_ylabel(f"{name} (%)")
+        panel.set_ylabel(f"{name} (%)", fontsize=9)
         panel.set_ylim(-4, 104)
         panel.legend(frameon=False, loc="lower right")
     for panel in panels:

@@ -51,7 +51,7 @@ def test_the_loss_is_that_of_every_recording_by_itself():
         target = target[None, target != -100]
         losses.append(F.ctc_loss(p, target, np.array([6]), np.array([target.size]))[0])
     assert model.loss(sound, TARGETS)[0] == pytest.approx(np.mean(losses), rel=1e-12)
-    assert model.loss_weight(sound, TARGETS) == 3
+    assert model.loss_weight(sound[:2], TARGETS[:2]) == 2
 
 
 class LossOf(Layer):
