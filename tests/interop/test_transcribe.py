@@ -96,19 +96,42 @@ def test_a_text_without_end_is_said(tmp_path):
         Transcriber.open(tmp_path).transcribe(speech_like(0.5), language="en")
 
 
-def test_times_are_never_written_and_beams_are_searched(folder):
+def changed(model, folder, **options):
+    """Change how a model is to write, in its folder and in transformers' own."""
     path = folder / "generation_config.json"
-    before = path.read_text()
-    try:
-        path.write_text(json.dumps({**json.loads(before), "suppress_tokens": None}))
-        with config_of(folder) as config:
-            config["suppress_tokens"] = None
-        for beams in (1, 3):
-            found = transcribed(Transcriber.open(folder), speech_like(0.8), num_beams=beams)
-            assert found.text
-            assert "<|0." not in found.text
-    finally:
-        path.write_text(before)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **options}))
+    with config_of(folder) as config:
+        config.update(options)
+    for name, value in options.items():
+        setattr(model.generation_config, name, value)
+        setattr(model.config, name, value)
+    return Transcriber.open(folder)
+
+
+def heard(model, sound):
+    """What transformers writes: ids."""
+    extract = transformers.WhisperFeatureExtractor(SIZES["num_mel_bins"], chunk_length=1)
+    features = extract(sound, sampling_rate=RATE, return_tensors="pt")["input_features"]
+    return silently(model.generate, features, task="translate", language="fr")[0].tolist()
+
+
+def test_what_is_not_to_be_written_first_and_times_never(tmp_path):
+    model, sound = whisper_folder(tmp_path, 0), speech_like(0.8)
+    options = {"task": "translate", "language": "fr"}
+    first = heard(model, sound)
+    banned = [*model.generation_config.begin_suppress_tokens, first[0]]
+    transcriber = changed(model, tmp_path, begin_suppress_tokens=banned)
+    want = heard(model, sound)
+    assert want[0] != first[0]
+    assert first[0] in want  # later it may be written
+    found = transcribed(transcriber, sound, **options).text
+    assert found == whisper_tokenizer().decode(want).strip()
+    transcriber = changed(model, tmp_path, suppress_tokens=None)
+    assert "<|0." in whisper_tokenizer().decode(heard(model, sound))  # theirs writes times
+    for beams in (1, 3):
+        found = transcribed(transcriber, sound, num_beams=beams, **options).text
+        assert found
+        assert "<|0." not in found
 
 
 def test_the_command_reads_any_rate_and_channels(folder, tmp_path, capsys):
