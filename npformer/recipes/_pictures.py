@@ -147,7 +147,7 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panel.set_title(attention.title, loc="left", fontsize=11, parse_math=False)
     bar = figure.colorbar(image, ax=panel, label="attention weight", fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
-    _save(figure, path)
+    _save(figure, path, bbox_inches="tight")  # a title may be wider than the cells
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
@@ -188,8 +188,8 @@ def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
     return figure
 
 
-def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+def _save(figure: Any, path: str | os.PathLike[str], **how: Any) -> None:
     with warnings.catch_warnings():
         # A character that the font lacks is drawn as a box; that is no reason to stop.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, dpi=_DPI)
+        figure.savefig(path, dpi=_DPI, **how)
