@@ -162,7 +162,7 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panels[0].tick_params(which="both", length=0)
     bar = figure.colorbar(image, ax=panels, label=attention.what, fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
-    _save(figure, path)
+    _save(figure, path, bbox_inches="tight")  # a title may be wider than the cells
 
 
 def draw_shares(
@@ -244,8 +244,8 @@ def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
     return figure
 
 
-def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+def _save(figure: Any, path: str | os.PathLike[str], **how: Any) -> None:
     with warnings.catch_warnings():
         # A character that the font lacks is drawn as a box; that is no reason to stop.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, dpi=_DPI)
+        figure.savefig(path, dpi=_DPI, **how)

@@ -57,9 +57,9 @@ class TranslateSettings(Settings):
     )
     vocabulary: int = option(4000, COUNT, "tokens of the vocabulary, bytes included")
     longest: int = option(40, COUNT, "longest text in tokens; pairs with a longer one are left out")
-    steps: int = option(1000, COUNT, "optimizer steps of the whole run")
-    eval_every: int = option(250, COUNT, "steps between two looks at held-out data")
-    save_every: int = option(250, COUNT, "steps between two checkpoints")
+    steps: int = option(1200, COUNT, "optimizer steps of the whole run")
+    eval_every: int = option(300, COUNT, "steps between two looks at held-out data")
+    save_every: int = option(300, COUNT, "steps between two checkpoints")
     batch: int = option(16, COUNT, "pairs a step, of about one length")
     d_model: int = option(128, COUNT, "width of the model")
     layers: int = option(2, COUNT, "layers of the encoder, and of the decoder")
@@ -69,6 +69,9 @@ class TranslateSettings(Settings):
     label_smoothing: float = option(0.1, SHARE, "share of the target spread over all tokens")
     beams: int = option(4, COUNT, "translations that beam search keeps; 1 is greedy")
     lr: float = option(2e-3, POSITIVE, "highest learning rate")
+    # A decoder has to find out where to look. On the two Bibles, with a rise over 100 steps, BLEU
+    # was 1.6 % after 750; with one over 400, it was 8.3 % after 1,000.
+    warmup: float = option(0.3, SHARE, "share of the steps in which the learning rate rises")
 
 
 class Translate(Recipe):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import transformers
 from support.recipes import said
 
 from npformer.cli import main
@@ -188,5 +189,11 @@ def test_a_tokenizer_is_saved_as_it_was_read(smollm2, tmp_path):
     assert other.to_json() == one.to_json()
     assert (other.ends, other.size) == (one.ends, one.size)
     assert other.encode_chat(talk).tolist() == one.encode_chat(talk).tolist()
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs.apply_chat_template(talk, add_generation_prompt=True, tokenize=False) == (
+        one.decode(one.encode_chat(talk), special=True)
+    )
     for text in ("Three é 123  words\n\n日本", "<|im_start|>user"):
-        assert other.encode(text).tolist() == one.encode(text).tolist()
+        ids = one.encode(text).tolist()
+        assert other.encode(text).tolist() == ids
+        assert theirs(text)["input_ids"] == ids
