@@ -151,6 +151,15 @@ def test_a_run_learns_to_translate_what_it_has_not_seen(run, pairs, capsys):
     assert said(capsys, *words, "--temperature", "9") != f"{translation}\n"
 
 
+def test_the_command_that_translates_takes_the_run(run, pairs, capsys):
+    one = recipe(pairs)
+    texts = [one.sources[i] for i in one.train[:3]]
+    want = [said(capsys, "sample", str(run), "--prompt", text) for text in texts]
+    words = ["translate", texts[0], " ", *texts[1:], "--model", str(run)]
+    assert said(capsys, *words) == "".join([want[0], "\n", *want[1:]])
+    assert said(capsys, *words, "--beams", "1", "--max-tokens", "1") == "un\n\nun\nun\n"
+
+
 def test_a_run_leaves_its_pictures_and_draws_others(run, tmp_path, capsys):
     assert (run / "loss.png").exists()
     assert (run / "attention.png").exists()
