@@ -48,7 +48,7 @@ def pairs(tmp_path_factory):
 def run(pairs, tmp_path_factory):
     """A run that is long enough to have learned them."""
     out = tmp_path_factory.mktemp("run") / "translate"
-    more = ["--steps", "250", "--lr", "0.005", "--batch", "16", "--eval-every", "250"]
+    more = ["--steps", "400", "--lr", "0.005", "--batch", "16", "--eval-every", "400"]
     more += ["--d-model", "32", "--label-smoothing", "0"]
     assert main(["train", "translate", "--data", pairs, *SIZES, *more, "--out", str(out)]) == 0
     return out
