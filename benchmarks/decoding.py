@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 if not {"--model", "--side"} & set(sys.argv):
@@ -49,23 +50,24 @@ def seconds(work):
 
 
 class Stopwatch:
-    """Stands in for `F.attention` and adds up the time that is spent in it."""
+    """Stands in for a function of `F`, and adds up the time that is spent in it."""
 
-    def __init__(self):
-        self.real, self.total = F.attention, 0.0
+    def __init__(self, name, clock=time.process_time):
+        self.name, self.clock = name, clock
+        self.real, self.total = getattr(F, name), 0.0
 
     def __enter__(self):
-        F.attention = self
+        setattr(F, self.name, self)
         return self
 
     def __exit__(self, *raised):
-        F.attention = self.real
+        setattr(F, self.name, self.real)
 
     def __call__(self, *arguments, **options):
         """Run the real one."""
-        start = time.process_time()
+        start = self.clock()
         found = self.real(*arguments, **options)
-        self.total += time.process_time() - start
+        self.total += self.clock() - start
         return found
 
 
@@ -107,7 +109,7 @@ def by_length(model, size, ids, arguments, peak):
         steps, attention, anew = [], [], []
         every = max(1, tokens // rounds)
         for t in range(tokens):
-            with Stopwatch() as watch:
+            with Stopwatch("attention") as watch:
                 step = ids[:, prompt + t, None]
                 steps.append(seconds(lambda step=step, cache=cache: model(step, cache=cache)))
             attention.append(watch.total)
@@ -149,9 +151,15 @@ def our_side(folder, ids, threads):
     model = GPT.from_pretrained(folder)
 
     def run(tokens):
-        steps = Steps()
-        written = generate(model, ids, tokens, temperature=0, on_token=steps.note)
-        return steps.answer(written[0])
+        steps, linear = Steps(), []
+        with Stopwatch("linear", time.perf_counter) as watch:
+
+            def note(tokens):
+                steps.note()
+                linear.append(watch.total)
+
+            written = generate(model, ids, tokens, temperature=0, on_token=note)
+        return {**steps.answer(written[0]), "linear": np.diff(linear).tolist()}
 
     return run
 
@@ -244,6 +252,15 @@ def real_model(path, tokens, rounds, threads):
             times = ratio(rates["npformer"], rates[side])
             table.add(f"{side}, {clock}", f"{rate:.1f}", f"{best:.1f}", share, f"{times:.2f}")
     table.print()
+    own = found["npformer"]
+    whole, linear = (
+        1e3 * statistics.median(chain.from_iterable(x[key] for x in own))
+        for key in ("clock", "linear")
+    )
+    print(
+        f"of npformer's {whole:.1f} ms a token, products take {linear:.1f} "
+        f"({read / linear / 1e6:.1f} GB/s), and all else {whole - linear:.1f}"
+    )
     ids = [found[side][0]["ids"] for side in sides]
     if len(ids) > 1:
         print("both write the same tokens" if ids[0] == ids[1] else "they write different tokens")

@@ -331,10 +331,12 @@ def _layers(draw: _Draw) -> Iterator[Example]:
     options = {"mask": masks.padding(np.array([2, 3])), "positions": np.arange(3) + 2}
     pair = (draw(2, 3, 4), draw(2, 4, 4))
     yield Example("Checkpoint", "nested, two inputs, masked", twice, pair, options, seed=1)
-    stack = layers.Encoder(1, 4, 2, 6, dropout=0.2, checkpoint=True, **new)
-    yield Example("Encoder", "checkpoint", stack, (draw(2, 3, 4),), seed=1)
-    tower = layers.Decoder(1, 4, 2, 6, dropout=0.2, checkpoint=True, **new)
-    yield Example("Decoder", "checkpoint", tower, (draw(2, 2, 4), draw(2, 3, 4)), seed=1)
+    kept = {"dropout": 0.2, "checkpoint": True, "norm_position": "post", "final_norm": True, **new}
+    stack = layers.Encoder(1, 4, 2, 6, **kept)
+    yield Example("Encoder", "checkpoint, post and a final norm", stack, (draw(2, 3, 4),), seed=1)
+    tower = layers.Decoder(1, 4, 2, 6, **kept)
+    pair = (draw(2, 2, 4), draw(2, 3, 4))
+    yield Example("Decoder", "checkpoint, post and a final norm", tower, pair, seed=1)
 
     for both in (True, False):
         relative = layers.RelativePositionBias(2, 6, 5, both, **new)
@@ -391,6 +393,8 @@ def _models(draw: _Draw) -> Iterator[Example]:
     yield Example("BERT", "types, mask, dropout", bert, (ids, types, mask), seed=1)
     hears = models.WhisperConfig(7, 5, 4, 2, 1, 6, n_mels=3, max_source_len=4, dropout=0.2)
     yield Example("Whisper", "", models.Whisper(hears, **new), (draw(2, 3, 5), ids), seed=1)
+    spells = models.CTCConfig(5, 4, 2, 1, 6, n_mels=3, max_source_len=4, dropout=0.2)
+    yield Example("CTC", "", models.CTC(spells, **new), (draw(2, 3, 5),), seed=1)
     yield from _clips(draw, new)
 
 

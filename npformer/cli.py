@@ -17,6 +17,7 @@ import numpy as np
 from ._version import __version__
 from .core.errors import MissingExtraError, NonFiniteError
 from .hub.commands import register_chat, register_embed, register_generate, register_models
+from .hub.media_commands import register_classify, register_transcribe, register_translate
 from .recipes import RECIPES, Recipe
 from .recipes._pictures import check_folder, draw_attention
 from .recipes._recipe import ATTENTIONS
@@ -117,7 +118,8 @@ def _register_sample(commands: Any) -> None:
         help="text: what to go on from (default: a line end); dates: the date to translate; "
         "masked: a text with <mask> for every character that is to be filled in; captions: the "
         "sentence of a scene, which is drawn and named (default: any); translate: the text to "
-        "translate; finetune: as text",
+        "translate; finetune: as text; speech: a WAV file, or a word that is synthesised (default: "
+        "any)",
     )
     parser.add_argument(
         "--tokens",
@@ -129,8 +131,8 @@ def _register_sample(commands: Any) -> None:
         "--temperature",
         type=NOT_NEGATIVE.parse,
         metavar="X",
-        help="0 takes the likeliest token each time (text, finetune: 0.8; dates, masked: 0; "
-        "translate: none, and beam search instead)",
+        help="0 takes the likeliest token each time (text, finetune: 0.8; dates, masked, speech: "
+        "0; translate: none, and beam search instead)",
     )
     parser.add_argument(
         "--top-k", type=COUNT.parse, metavar="K", help="draw from the K likeliest tokens"
@@ -167,7 +169,9 @@ def _register_attention(commands: Any) -> None:
     """``npformer attention CHECKPOINT``."""
     parser = commands.add_parser("attention", help="draw where a trained model looks")
     _add_checkpoint(parser)
-    parser.add_argument("--input", metavar="TEXT", required=True, help="what the model reads")
+    parser.add_argument(
+        "--input", metavar="TEXT", required=True, help="what the model reads; speech: as sample's"
+    )
     parser.add_argument("--out", metavar="PICTURE", required=True, help="such as attention.png")
     kinds = one_of(*ATTENTIONS)
     parser.add_argument(
@@ -175,7 +179,8 @@ def _register_attention(commands: Any) -> None:
         type=kinds.parse,
         metavar=kinds.metavar,
         help="which attention: cross, of the decoder to what is read; self, of the decoder to what "
-        "is written; encoder, of what is read to itself; text, of CLIP's texts (dates, translate: "
+        "is written; encoder, of what is read to itself; text, of CLIP's texts (dates, translate, "
+        "speech: "
         "cross; the others have only one)",
     )
     parser.add_argument(
@@ -226,7 +231,7 @@ def _load(path: str) -> tuple[type[Recipe], Any, Any]:
     model, metadata = load_model(file)
     recipe = RECIPES.get(str(metadata.get("recipe")))
     unknown = f"{file} was not saved by a recipe, so what its ids mean is not known"
-    if recipe is None or not isinstance(model, recipe.model_type):
+    if recipe is None or not isinstance(model, recipe.model_types):
         raise InputError(unknown)
     try:
         vocabulary = recipe.open_vocabulary(metadata.get("vocabulary"), model, file.parent)
@@ -285,5 +290,8 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     register_embed,
     register_generate,
     register_chat,
+    register_transcribe,
+    partial(register_translate, open_run=_load),
+    register_classify,
 )
 """What ``npformer`` can do, in the order of its help."""

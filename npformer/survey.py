@@ -11,12 +11,10 @@ import functools
 import importlib
 import inspect
 import json
-import multiprocessing
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 from .catalogue import Example, examples
@@ -102,6 +100,9 @@ def survey(chosen: Sequence[Example], seed: int = 0, jobs: int | None = None) ->
     if not shared:
         yield from (_check(example, seed) for example in chosen)
         return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     # Processes that are started anew: a fork would inherit the locks of BLAS's threads.
     start = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(shared)), start) as pool:

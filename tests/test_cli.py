@@ -1,17 +1,27 @@
-"""The npformer command: sampling, attention, bad arguments, exit statuses."""
+"""The npformer command: sampling, translation, attention, bad arguments, exit statuses."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from support.recipes import checkpoint, runs, said
 
 import npformer
+from npformer.cli import main
 from npformer.models import GPT, GPTConfig
-from npformer.training import AdamW, Trainer
+from npformer.recipes import dates
+from npformer.training import AdamW, Trainer, load_model
 
 __all__ = ["runs"]  # a fixture
+
+COMMANDS = (
+    *("train", "sample", "attention", "check", "models", "embed", "generate", "chat"),
+    *("transcribe", "translate", "classify"),
+)
 
 
 def test_version(capsys):
@@ -34,6 +44,10 @@ def test_the_installed_command_is_this_one():
         (["train", "dates", "--steps", "-3"], "--steps: got '-3', expected a whole number"),
         (["train", "dates", "--data", "x"], "unrecognized arguments: --data x"),
         (["sample"], "required: CHECKPOINT"),
+        (["translate", "a"], "required: --model"),
+        (["translate", "a", "--model", "nowhere"], "there is no nowhere; expected a folder"),
+        (["transcribe"], "required: AUDIO, --model"),
+        (["classify", "a.png", "--model", "x"], "required: --labels"),
         (["sample", "x", "--temperature", "-1"], "got '-1', expected a number of at least 0"),
         (["sample", "x", "--top-p", "0"], "got '0', expected a number above 0 and at most 1"),
         (["sample", "nowhere.npz"], "there is no nowhere.npz; npformer train makes one"),
@@ -52,9 +66,13 @@ def test_bad_arguments(words, expected, capsys):
     assert expected in said(capsys, *words, status=2)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "text", "--help"]])
+@pytest.mark.parametrize("words", [[], ["train"], ["train", "text"], *([one] for one in COMMANDS)])
 def test_help(words, capsys):
-    assert said(capsys, *words).startswith("usage: npformer")
+    assert said(capsys, *words, "--help").startswith(" ".join(["usage: npformer", *words]))
+
+
+def test_the_help_lists_every_command(capsys):
+    assert set(re.findall(r"^    (\w+)\b", said(capsys, "--help"), re.MULTILINE)) == set(COMMANDS)
 
 
 def test_sample_goes_on_from_a_prompt(runs, capsys):
@@ -114,7 +132,7 @@ def test_attention_without_matplotlib_says_the_remedy(runs, tmp_path, capsys, mo
 
 def test_help_says_which_attention_is_drawn_and_how_to_count(capsys):
     words = " ".join(said(capsys, "attention", "--help").split())
-    assert "(dates, translate: cross; the others have only one)" in words
+    assert "(dates, translate, speech: cross; the others have only one)" in words
     assert "--head N from 0; -1 is the last (default: the mean of all heads)" in words
 
 
@@ -141,3 +159,48 @@ def test_a_reader_that_goes_away_is_no_error(runs):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert done.stderr == ""
+
+
+def test_a_run_translates_with_beams(runs, capsys):
+    texts = ["3rd of March 1987", "1/1/50"]
+    one = said(capsys, "translate", *texts, "--model", str(runs / "dates"), "--beams", "1")
+    greedy = [said(capsys, "sample", str(runs / "dates"), "--prompt", text) for text in texts]
+    assert one == "".join(greedy)
+    assert said(capsys, "translate", *texts, "--model", checkpoint(runs, "dates"))
+    assert main(["translate", "1/1/50", "--model", str(runs / "dates")]) == 0
+    assert "1 text in " in capsys.readouterr().err
+
+
+def test_texts_come_from_the_standard_input_line_by_line(runs, capsys, monkeypatch):
+    words = ["--model", str(runs / "dates"), "--beams", "1"]
+    want = said(capsys, "translate", "1/1/50", "", "2/2/60", *words)
+    assert want.split("\n")[1] == ""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("1/1/50\n\n2/2/60\r\n"))
+    assert said(capsys, "translate", *words) == want
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert "there are no texts" in said(capsys, "translate", *words, status=2)
+
+
+def test_a_search_keeps_what_is_likelier_than_greed_finds(runs):
+    """The recipe's own search, by the scores of both."""
+    model, _ = load_model(checkpoint(runs, "dates"))
+    vocabulary = dates.vocabulary()
+    source, mask = dates.encode(vocabulary, ["3rd of March 1987"])
+    start, end = vocabulary.ids[dates.START], vocabulary.ids[dates.END]
+
+    def score(ids):
+        logits = model(source, np.concatenate([[start], ids[:-1]])[None], mask)[0]
+        logits = logits.astype(np.float64)
+        total = np.log(np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1))
+        likely = logits - logits.max(axis=-1, keepdims=True) - total[:, None]
+        stop = list(ids).index(end) + 1 if end in ids else len(ids)
+        return likely[np.arange(stop), ids[:stop]].sum() / ((5 + stop) / 6) ** 0.6
+
+    found = dates.decode(model, vocabulary, source, mask, beams=4)[0]
+    greedy = dates.decode(model, vocabulary, source, mask)[0]
+    assert score(found) >= score(greedy) - 1e-9
+
+
+def test_a_run_that_translates_nothing(runs, capsys):
+    message = said(capsys, "translate", "To be", "--model", str(runs / "text"), status=2)
+    assert "is a run of 'text', which translates nothing; ask it with npformer sample" in message

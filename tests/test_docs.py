@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from support.book import DUE
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
@@ -50,8 +49,6 @@ def test_python_blocks_run_in_order_and_print_what_is_shown(page, capsys):
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.stem)
 def test_links_lead_to_files(page):
     for target, anchor in re.findall(r"\]\(([^)#:]*)(#[^)]+)?\)", page.read_text(encoding="utf-8")):
-        if target.endswith(".md") and target.rpartition("/")[2].removesuffix(".md") in DUE:
-            continue
         path = page.parent / target if target else page
         assert path.exists(), target
         assert not anchor or anchor[1:] in headings(path), target + anchor

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mutation.mutate import bare, mutants
+from mutation.mutate import bare, drawn, mutants
 from mutation.targets import targets
 
 import npformer
@@ -34,6 +34,11 @@ from npformer.functional.scale import scale_backward
 
 def test_gradient():
     assert scale_backward(3.0, {weight}) == 3.0 * {weight}
+"""
+TRUE = """@ functional/scale.py scale_backward
+- return _times(dy, saved)
++ return _times(saved, dy)
+= a product does not mind
 """
 
 
@@ -84,6 +89,17 @@ def test_mutants_differ_and_leave_the_function_as_it_was():
         assert ast.unparse(target.node) == before
 
 
+def test_a_sample_is_drawn_by_its_seed_and_in_order():
+    (function,) = ast.parse("def f(dy, x, w):\n    dx = dy @ w.T\n    return dx - 2.0 * x, -x").body
+    made = mutants(function)
+    some = drawn(made, 5, 0)
+    assert len(some) == 5
+    assert some == drawn(made, 5, 0) == [m for m in made if m in some]
+    assert some != drawn(made, 5, 1)
+    assert set(some) < set(drawn(made, 6, 0))
+    assert drawn(made, None, 0) == drawn(made, len(made) + 1, 0) == made
+
+
 def test_every_backward_is_a_target():
     names = {target.qualname for target in targets(PACKAGE)}
     backward = {name for name in F.__all__ if name.endswith("_backward")}
@@ -109,7 +125,7 @@ def test_what_is_listed_as_equivalent_is_still_a_mutant():
             assert (before, bare(line[2:])) in known
 
 
-def run(root, weight, equivalents=""):
+def run(root, weight, equivalents="", *options):
     """Mutate a package of one operation, which its test tries at one weight."""
     files = {
         "setup.cfg": "[tool:pytest]\n",
@@ -122,7 +138,7 @@ def run(root, weight, equivalents=""):
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    command = [sys.executable, str(MUTATION / "run.py"), "--root", str(root)]
+    command = [sys.executable, str(MUTATION / "run.py"), "--root", str(root), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -132,15 +148,20 @@ def test_a_survivor_is_reported_and_may_be_listed_as_equivalent(tmp_path):
     assert blind.returncode == 1, blind.stdout + blind.stderr
     assert "npformer/functional/scale.py:12 operand dropped" in blind.stdout
     assert "    - return dy * weight\n    + return dy\n" in blind.stdout
-    true = "@ functional/scale.py scale_backward\n- return _times(dy, saved)\n"
-    true += "+ return _times(saved, dy)\n= a product does not mind\n"
-    sharp = run(tmp_path, 2.0, true)
+    sharp = run(tmp_path, 2.0, TRUE)
     assert sharp.returncode == 0, sharp.stdout + sharp.stderr
     assert "1 equivalent, 0 survive; score 100.00 %" in sharp.stdout
-    false = "@ functional/scale.py _times\n- return dy * weight\n+ return dy\n= it looks so\n"
-    stale = run(tmp_path, 2.0, true + false)
+
+
+def test_what_is_listed_and_killed_or_no_mutant_is_reported_and_a_sample_is_enough(tmp_path):
+    """The true equivalent is not drawn, and not missed."""
+    false = "@ functional/scale.py _times\n- return dy * weight\n+ return weight\n= it looks so\n"
+    none = "+ return height\n= it was so\n"
+    stale = run(tmp_path, 2.0, TRUE + false + none, "--sample", "4")
     assert stale.returncode == 1, stale.stdout + stale.stderr
     assert "listed as equivalent, but it is killed by" in stale.stdout
+    assert stale.stdout.count("there is no such mutant") == 1
+    assert "8 mutants of 13, drawn by seed 0: 8 killed, 0 equivalent" in stale.stdout
 
 
 def test_nothing_counts_as_killed_where_the_tests_fail_anyway(tmp_path):

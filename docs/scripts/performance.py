@@ -1,10 +1,11 @@
-"""Measure what each trick of docs/performance.md gains, and print the page's table.
+"""Measure what each trick of docs/performance.md gains, and what others would, as its two tables.
 
     env -u OPENBLAS_CORETYPE python docs/scripts/performance.py [--repeats 15]
 
-Every line times the plain way and the library's own side by side in one process, in turn, on one
-thread, at the sizes that a training step has; shown are medians and their ratio. First both are
-checked to give the same numbers.
+Every line times two ways side by side in one process, in turn, on one thread, at the sizes that a
+training step has; shown are medians and their ratio. First both are checked to give the same
+numbers. In the first table they are the plain way and the library's own; in the second the
+library's own and one that was tried, and not taken.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def whole_array(f, *arguments):
 
 def activations():
     x, dy = normal(TOKENS, INNER), normal(TOKENS, INNER)
+    yield Trick("ReLU by clip", lambda: np.maximum(x, 0), lambda: F.relu(x)[0])
     for name, op, back in (
         ("GELU", F.gelu, F.gelu_backward),
         ("SiLU", F.silu, F.silu_backward),
@@ -94,6 +96,23 @@ def norms():
     name = "LayerNorm with sums as products"
     yield Trick(f"{name}, forward", lambda: plain_forward()[0], lambda: F.layer_norm(x, w)[0])
     yield Trick(f"{name}, backward", plain_backward, lambda: F.layer_norm_backward(dy, saved)[:2])
+
+
+def softmaxes():
+    x, dy = normal(3 * TOKENS, 256), normal(3 * TOKENS, 256)
+
+    def plain_forward():
+        e = np.exp(x - np.max(x, axis=-1, keepdims=True))
+        return e / np.sum(e, axis=-1, keepdims=True)
+
+    y, saved = F.softmax(x)
+
+    def plain_backward():
+        return y * (dy - np.sum(dy * y, axis=-1, keepdims=True))
+
+    yield Trick("softmax in place, forward", plain_forward, lambda: F.softmax(x)[0])
+    name = "softmax with sums of products, backward"
+    yield Trick(name, plain_backward, lambda: F.softmax_backward(dy, saved))
 
 
 def embeddings():
@@ -196,6 +215,92 @@ def optimizers():
     yield Trick("norm, clipping and AdamW over 19 M entries", plain, ours)
 
 
+def in_chunks(f, shape):
+    """Return an array that `f` has filled in chunks of rows, of 512 KiB each."""
+    y = np.empty(shape, np.float32)
+    step = max(1, (1 << 19) // y[0].nbytes)
+    for start in range(0, len(y), step):
+        f(slice(start, start + step), y[start : start + step])
+    return y
+
+
+def chunks():
+    """Softmax, norms, residuals and biases in chunks of rows, at the sizes of the three steps."""
+    for size, tokens, width, scores in (
+        ("nanoGPT", 768, 128, (3072, 64)),
+        ("baby GPT", 2048, 384, (12288, 256)),
+        ("GPT-2", 256, 768, (3072, 64)),
+    ):
+        yield from softmax_chunks(size, normal(*scores), normal(*scores))
+        x, branch, gain = normal(tokens, width), normal(tokens, width), normal(width)
+
+        def norm_part(rows, y, x=x, gain=gain):
+            y[...] = F.layer_norm(x[rows], gain)[0]
+
+        def residual_part(rows, y, x=x, branch=branch):
+            np.add(x[rows], branch[rows], out=y)
+
+        yield Trick(
+            f"LayerNorm in chunks, forward, {size}",
+            lambda x=x, gain=gain: F.layer_norm(x, gain)[0],
+            partial(in_chunks, norm_part, x.shape),
+        )
+        yield Trick(
+            f"a residual in chunks, {size}", partial(np.add, x, branch),
+            partial(in_chunks, residual_part, x.shape),
+        )  # fmt: skip
+        weight, bias, dy = normal(4 * width, width), normal(4 * width), normal(tokens, 4 * width)
+
+        def linear_part(rows, y, x=x, weight=weight, bias=bias):
+            np.matmul(x[rows], weight.T, out=y)
+            y += bias
+
+        yield Trick(
+            f"a product and its bias in chunks, {size}",
+            lambda x=x, weight=weight, bias=bias: F.linear(x, weight, bias)[0],
+            partial(in_chunks, linear_part, dy.shape),
+        )
+
+
+def softmax_chunks(size, x, dy):
+    y, saved = F.softmax(x)
+
+    def forward_part(rows, y):
+        y[...] = F.softmax(x[rows])[0]
+
+    def backward_part(rows, dx):
+        np.subtract(dy[rows], np.einsum("ij,ij->i", dy[rows], y[rows])[:, None], out=dx)
+        dx *= y[rows]
+
+    yield Trick(
+        f"softmax in chunks, forward, {size}", lambda: F.softmax(x)[0],
+        partial(in_chunks, forward_part, x.shape),
+    )  # fmt: skip
+    yield Trick(
+        f"softmax in chunks, backward, {size}", lambda: F.softmax_backward(dy, saved),
+        partial(in_chunks, backward_part, x.shape),
+    )  # fmt: skip
+
+
+def joint_projections():
+    """Put the three matrices of attention together each time, for one product in place of three."""
+    for size, tokens, width in (("nanoGPT", 768, 128), ("baby GPT", 2048, 384)):
+        x, weights = normal(tokens, width), [normal(width, width) for _ in range(3)]
+        dys = [normal(tokens, width) for _ in range(3)]
+
+        def apart(x=x, weights=weights, dys=dys):
+            ys, saved = zip(*(F.linear(x, weight) for weight in weights), strict=True)
+            back = [F.linear_backward(dy, kept) for dy, kept in zip(dys, saved, strict=True)]
+            return *ys, sum(dx for dx, _, _ in back), *(dweight for _, dweight, _ in back)
+
+        def joined(x=x, weights=weights, dys=dys):
+            y, saved = F.linear(x, np.concatenate(weights))
+            dx, dweight, _ = F.linear_backward(np.concatenate(dys, axis=-1), saved)
+            return *np.split(y, 3, axis=-1), dx, *np.split(dweight, 3)
+
+        yield Trick(f"queries, keys, values by one product, {size}", apart, joined)
+
+
 def check(trick):
     """Refuse to time two ways that do not agree."""
     both = trick.plain(), trick.ours()
@@ -216,13 +321,21 @@ def main():
     parser.add_argument("--repeats", type=int, default=15)
     repeats = parser.parse_args().repeats
     print("| trick | plain | npformer | times as fast |\n|---|---:|---:|---:|")
-    for tricks in (activations, norms, embeddings, losses, attention, optimizers):
-        for trick in tricks():
-            check(trick)
-            pairs = [(seconds(trick.plain), seconds(trick.ours)) for _ in range(repeats)]
-            plain, ours = (1e3 * statistics.median(side) for side in zip(*pairs, strict=True))
-            ratio = statistics.median(a / b for a, b in pairs)
-            print(f"| {trick.name} | {plain:.2f} ms | {ours:.2f} ms | {ratio:.2f} |", flush=True)
+    for tricks in (activations, norms, softmaxes, embeddings, losses, attention, optimizers):
+        measure(tricks, repeats)
+    print("\n| not taken | npformer | this way | times as fast |\n|---|---:|---:|---:|")
+    for tricks in (chunks, joint_projections):
+        measure(tricks, repeats)
+
+
+def measure(tricks, repeats):
+    """Print a row for each."""
+    for trick in tricks():
+        check(trick)
+        pairs = [(seconds(trick.plain), seconds(trick.ours)) for _ in range(repeats)]
+        plain, ours = (1e3 * statistics.median(side) for side in zip(*pairs, strict=True))
+        ratio = statistics.median(a / b for a, b in pairs)
+        print(f"| {trick.name} | {plain:.2f} ms | {ours:.2f} ms | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

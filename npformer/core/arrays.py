@@ -23,7 +23,7 @@ _DOUBLE = (np.dtype(np.float64), np.dtype(np.complex128))
 
 def describe(value: object) -> str:
     """Say in a few words what `value` is, for an error message."""
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, (np.ndarray, np.generic)):
         return f"{value.dtype} {value.shape}"
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
@@ -51,7 +51,7 @@ def check_floats(op: str, **arrays: Array | None) -> None:
             continue
         if array is None and name in _OPTIONAL:
             continue
-        if not isinstance(array, np.ndarray | np.generic):
+        if not isinstance(array, (np.ndarray, np.generic)):
             raise TypeError(
                 f"{op}: {name} is {describe(array)}; expected a NumPy array of float32 or "
                 f"float64, so convert it with np.asarray({name}, dtype=np.float32)"
@@ -149,7 +149,7 @@ def check_ids(op: str, name: str, ids: Array, size: int, what: str) -> None:
 
 def check_integers(op: str, name: str, ids: Array) -> None:
     """Refuse `ids` that are not an integer array (bool is not)."""
-    if not isinstance(ids, np.ndarray | np.generic) or ids.dtype.kind not in "iu":
+    if not isinstance(ids, (np.ndarray, np.generic)) or ids.dtype.kind not in "iu":
         raise TypeError(
             f"{op}: {name} is {describe(ids)}; expected a NumPy array of integers, so convert it "
             f"with np.asarray({name}, dtype=np.int64)"
@@ -162,13 +162,13 @@ def whole_numbers(given: object) -> Array | None:
     Python's ints keep their values: they come in an array of objects, not of int64, so that one
     that int64 cannot hold is compared like any other. Where there are none, anything will do.
     """
-    if isinstance(given, np.ndarray | np.generic):
+    if isinstance(given, (np.ndarray, np.generic)):
         return np.asarray(given) if given.dtype.kind in "iu" or not given.size else None
     try:
         numbers = np.array(given, dtype=object)
     except ValueError:  # arrays of different shapes
         return None
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers.flat)
+    whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in numbers.flat)
     return numbers if whole else None
 
 
@@ -200,7 +200,7 @@ def check_count(owner: str, **counts: object) -> None:
 
 def _check_ints(owner: str, least: int, expected: str, numbers: dict[str, object]) -> None:
     for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
             raise TypeError(f"{owner}: {name} is {number!r}; expected {expected}")
         if number < least:
             raise ValueError(f"{owner}: {name} is {number}; expected {expected}")
@@ -211,7 +211,7 @@ def check_number(owner: str, name: str, number: object, expected: str) -> float:
 
     An int that no float can hold comes back as infinity.
     """
-    if isinstance(number, bool) or not isinstance(number, int | float | np.integer | np.floating):
+    if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
         raise TypeError(f"{owner}: {name} is {_shown(number)}; expected {expected}")
     try:
         return float(number)
@@ -241,7 +241,7 @@ def check_positive(owner: str, **numbers: object) -> None:
         If one is not finite and positive.
     """
     for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int | float | np.floating):
+        if isinstance(number, bool) or not isinstance(number, (int, float, np.floating)):
             raise TypeError(f"{owner}: {name} is {number!r}; expected a positive number")
         if not 0 < number < math.inf:
             raise ValueError(f"{owner}: {name} is {number}; expected a positive number")
@@ -249,7 +249,7 @@ def check_positive(owner: str, **numbers: object) -> None:
 
 def check_rate(owner: str, name: str, rate: float) -> None:
     """Refuse a dropout rate outside of [0, 1)."""
-    if isinstance(rate, bool) or not isinstance(rate, int | float | np.floating):
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.floating)):
         raise TypeError(f"{owner}: {name} is {rate!r}; expected a float in [0, 1)")
     if not 0.0 <= rate < 1.0:
         raise ValueError(

@@ -18,6 +18,7 @@ from .arrays import Array, describe
 from .parameter import Parameter
 
 Self = TypeVar("Self", bound="Layer")
+_PLAIN = frozenset({int, float, bool, str, type(None)})  # what no parameter is in
 
 
 class Layer(ABC):
@@ -130,15 +131,27 @@ class Layer(ABC):
         return copy.deepcopy(self, twins)
 
 
-def _walk(item: Any, name: str) -> Iterator[tuple[str, Layer | Parameter]]:
-    """Yield `item` and, depth first in the order of the attributes, what it holds."""
+def _walk(item: Any, name: str) -> list[tuple[str, Layer | Parameter]]:
+    """Return `item` and, depth first in the order of the attributes, what it holds."""
+    found: list[tuple[str, Layer | Parameter]] = []
+    _gather(item, name, found)
+    return found
+
+
+def _gather(item: Any, name: str, found: list[tuple[str, Layer | Parameter]]) -> None:
+    """Add to `found`: a training step walks several times, and a generator at each level is slow.
+
+    Plain values are told by their type before anything else is asked, for most attributes are.
+    """
     if isinstance(item, Parameter):
-        yield name, item
+        found.append((name, item))
     elif isinstance(item, Layer):
-        yield name, item
+        found.append((name, item))
         prefix = f"{name}." if name else ""
         for key, child in item._attributes().items():
-            yield from _walk(child, prefix + key)
-    elif isinstance(item, list | tuple | dict):
+            if type(child) not in _PLAIN:
+                _gather(child, prefix + key, found)
+    elif isinstance(item, (list, tuple, dict)):
         for index, child in item.items() if isinstance(item, dict) else enumerate(item):
-            yield from _walk(child, f"{name}.{index}")
+            if type(child) not in _PLAIN:
+                _gather(child, f"{name}.{index}", found)

@@ -1,6 +1,7 @@
 """Tokenizers: text to ids and back, as a model's own files say.
 
-A folder has ``tokenizer.json``, which the library `tokenizers` reads. A GGUF file holds the tokens,
+A folder has ``tokenizer.json``, which the library `tokenizers` reads; Marian's folders have other
+files instead (`sentence_pieces`). A GGUF file holds the tokens,
 their kinds and the merges of a byte-level BPE among its metadata, from which the same library
 builds the tokenizer. Beside it, both say which tokens end an answer, and how a conversation is
 written down.
@@ -8,6 +9,7 @@ written down.
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ..core.errors import CheckpointError, optional
 from .chat_template import ChatTemplate, Message
 from .gguf import open_gguf
 from .safetensors import read_json
+from .sentence_pieces import SOURCE, SentencePieces
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 GENERATION, TEMPLATE = "generation_config.json", "chat_template.jinja"
@@ -35,6 +38,7 @@ class Tokenizer:
     Parameters
     ----------
     library : tokenizers.Tokenizer
+        Or what has its methods.
     origin : str
         The file it comes from, for messages.
     ends : iterable of int
@@ -179,6 +183,12 @@ class Tokenizer:
         """Return what each of `ids` is by itself; a part of a character is shown as U+FFFD."""
         return [self.decode([i], special=True) for i in ids]
 
+    def matching(self, pattern: str) -> dict[str, int]:
+        """Return the tokens whose whole text is of a pattern, and their ids."""
+        form = re.compile(pattern)
+        vocabulary = self._library.get_vocab(with_added_tokens=True)
+        return {text: i for text, i in vocabulary.items() if form.fullmatch(text)}
+
     def stream(self) -> "TextStream":
         """Return what turns ids into text as they come."""
         return TextStream(self)
@@ -262,8 +272,14 @@ def open_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         Without the extra ``hub``.
     """
     path = Path(path)
+    if path.is_dir() and not (path / TOKENIZER).is_file() and (path / SOURCE).is_file():
+        return _of_marian(path)
     library = optional("tokenizers", extra="hub", purpose=PURPOSE)
     return _of_folder(path, library) if path.is_dir() else _of_gguf(path, library)
+
+
+def _of_marian(folder: Path) -> Tokenizer:
+    return Tokenizer(SentencePieces(folder), str(folder / SOURCE), _ends(folder))
 
 
 def _of_folder(folder: Path, library: Any) -> Tokenizer:
@@ -285,10 +301,7 @@ def _of_folder(folder: Path, library: Any) -> Tokenizer:
         for name in ("bos_token", "eos_token", "unk_token", "pad_token")
         if (text := _content(options.get(name))) is not None
     }
-    ends: set[int] = set()
-    for name in (GENERATION, "config.json"):
-        given = _read(folder / name).get("eos_token_id")
-        ends.update(i for i in (given if isinstance(given, list) else [given]) if type(i) is int)
+    ends = _ends(folder)
     eos = found.token_to_id(tokens["eos_token"]) if "eos_token" in tokens else None
     if eos is not None:
         ends.add(eos)
@@ -302,6 +315,15 @@ def _of_folder(folder: Path, library: Any) -> Tokenizer:
         template = origin.read_text(encoding="utf-8")
     chat = ChatTemplate(template, str(origin), tokens) if isinstance(template, str) else None
     return Tokenizer(found, str(path), ends, chat)
+
+
+def _ends(folder: Path) -> set[int]:
+    """Return the tokens that end a text, as the model's configurations say."""
+    ends: set[int] = set()
+    for name in (GENERATION, "config.json"):
+        given = _read(folder / name).get("eos_token_id")
+        ends.update(i for i in (given if isinstance(given, list) else [given]) if type(i) is int)
+    return ends
 
 
 def _read(path: Path) -> Mapping[str, Any]:

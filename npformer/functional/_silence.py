@@ -21,15 +21,18 @@ def is_tame(*arrays: Array) -> bool:
     A product of two vectors, that is, as long as the last axis of the longest array.
     """
     width = max((x.shape[-1] for x in arrays), default=1)
-    parts = [part for x in arrays for part in ((x.real, x.imag) if x.dtype.kind == "c" else (x,))]
     with np.errstate(over="ignore", invalid="ignore"):
-        return all(_within(part, _LARGEST[part.dtype] / (2 * max(1, width))) for part in parts)
+        for x in arrays:
+            for part in (x.real, x.imag) if x.dtype.kind == "c" else (x,):
+                if not _within(part, _LARGEST[part.dtype] / (2 * max(1, width))):
+                    return False
+    return True
 
 
 def _within(x: Array, square: float) -> bool:
     """Say whether x^2 < square everywhere; NaN is not."""
     flat = x.ravel(order="K")
-    if np.einsum("i,i->", flat, flat) < square:  # no square is larger than the sum of all
+    if np.vdot(flat, flat) < square:  # no square is larger than the sum of all
         return True
     limit = math.sqrt(square)
     return bool(np.max(x, initial=-math.inf) < limit and np.min(x, initial=math.inf) > -limit)

@@ -19,8 +19,8 @@ Backward, given dL
          ds_ij = dL/(2N) g_ij  with  g_ij = exp(l_ij) + exp(m_ij) - 2 [i = j]
     (3') dc_ij = a ds_ij,   da = sum_ij ds_ij c_ij
     (2') u_i meets every v_j:  du_id = sum_j dc_ij v_jd;   dv_jd = sum_i dc_ij u_id
-    (1') da/dt = a:  dt = a da = sum_ij dc_ij c_ij = sum_ij dc_ij sum_d u_id v_jd
-                        = sum_id u_id du_id, by (2')
+    (1') da/dt = a, and by (3') a ds_ij = dc_ij:
+         dt = a da = sum_ij dc_ij c_ij = sum_ij dc_ij sum_d u_id v_jd = sum_id u_id du_id, by (2')
 
 Nothing here knows that u_i and v_j have length 1; du and dv are the gradients of any vectors.
 

@@ -15,7 +15,8 @@ Backward, given dL
          dx_nv = dl_nv - p_nv sum_u dl_nu
          With (4') and sum_u q_nu = (1 - eps) + V eps / V = 1 this is
          dx_nv = dL/N (p_nv - q_nv)
-    (1') m is only a shift: l does not depend on it, and no gradient flows through it
+    (1') dm_n = sum_v dl_nv (-1 + 1) = 0: m_n is subtracted in (2), and comes back from the
+         logarithm of e; it is only a shift, and no gradient flows through it
 
 Saved: p for the counted rows. x is not needed.
 """
@@ -79,6 +80,8 @@ def cross_entropy(
     ValueError
         If shapes do not fit, a counted target is not a class, or `label_smoothing` is not in
         [0, 1).
+    DivergedError
+        If logits of a counted row are +inf, or all of them -inf.
     TypeError
         If logits are not float32, float64 or complex128, or targets or `ignore_index` not integers.
 

@@ -15,11 +15,11 @@ Forward, for one sample of T steps and a target of L classes
     (3)  alpha_1s = o_1s for s = 1, 2, else -inf,  and for t > 1
          alpha_ts = o_ts + log (exp alpha_(t-1)s + exp alpha_(t-1)(s-1) [+ exp alpha_(t-1)(s-2)])
          the logarithm of all walks that are in state s at step t, step t included     (T, S)
-    (4)  log P = log (exp alpha_TS + exp alpha_T(S-1))                                   ()
-    (5)  loss  = -1/B sum_i log P_i / max(L_i, 1)    mean over samples, each per class   ()
+    (4)  h = log P = log (exp alpha_TS + exp alpha_T(S-1))                               ()
+    (5)  loss  = -1/B sum_i h_i / max(L_i, 1)        mean over samples, each per class   ()
 
 Backward, given dL
-    (5') dlog P_i = -dL / (B max(L_i, 1))
+    (5') dh_i = -dL / (B max(L_i, 1))
     (4') As alpha counts the ways to a state, beta counts the ways on from it, itself excluded:
          beta_Ts = 0 for s = S, S-1, else -inf,  and for t < T
          beta_ts = log (exp (beta + o)_(t+1)s + exp (beta + o)_(t+1)(s+1)
@@ -28,14 +28,15 @@ Backward, given dL
     (3') Each walk is in one state at step t, so that for every t
          P = sum_s exp(alpha_ts + beta_ts).
          The summand s has all walks through s at t, each of which holds the factor exp(o_ts)
-         once: dP/do_ts = exp(alpha_ts + beta_ts). With dlog P = dP / P
-         do_ts = dlog P gamma_ts
+         once, so that the slope of P in o_ts is exp(alpha_ts + beta_ts). That of h = log P is
+         1/P of it:
+         do_ts = dh gamma_ts
          gamma_ts = exp(alpha_ts + beta_ts) / sum_r exp(alpha_tr + beta_tr)              (T, S)
          the probability that a path was in state s at step t, given that it spells the target
     (2') x_tk is emitted by all states of its class:  dx_tk = sum_(s: c_s = k) do_ts
-    (1') c is made of integers: no gradient flows through it
+    (1') dc = none: c is made of integers, and no gradient flows through it
 
-The gradient of a step sums to dlog P: the posteriors gamma of all its states sum to 1. (3') takes
+The gradient of a step sums to dh: the posteriors gamma of all its states sum to 1. (3') takes
 the sum of the step itself for P. They are equal, but in float32 not quite, since alpha adds up
 the rounding of t steps.
 
@@ -162,8 +163,8 @@ def ctc_loss(
         alpha[:, t] = o[:, t] + _log_sum(*ways)  # (3)
     last = alpha[np.arange(B), i_lengths - 1]
     ends = np.where(_ends(t_lengths, last.shape[1]), last, -np.inf)
-    log_p = _log_sum(*ends.T)  # (4)
-    loss = log_probs.dtype.type(-np.sum(log_p / _weights(t_lengths, o)) / B)  # (5)
+    h = _log_sum(*ends.T)  # (4)
+    loss = log_probs.dtype.type(-np.sum(h / _weights(t_lengths, o)) / B)  # (5)
     return loss, CTCLossSaved(o, alpha, states, skips, i_lengths, t_lengths, V)
 
 
@@ -190,7 +191,7 @@ def ctc_loss_backward(dy: float, saved: CTCLossSaved) -> Array:
     o, alpha, states, skips, input_lengths, target_lengths, V = saved
     dy = scalar_gradient("ctc_loss_backward", dy, o)
     B, T, S = o.shape
-    dlog_p = -dy / (B * _weights(target_lengths, o))  # (5')
+    dh = -dy / (B * _weights(target_lengths, o))  # (5')
     ends = np.where(_ends(target_lengths, S), 0.0, -np.inf).astype(o.dtype)
     skips_on = np.zeros_like(skips)
     skips_on[:, :-2] = skips[:, 2:]  # whether a step may go to two states on
@@ -206,7 +207,7 @@ def ctc_loss_backward(dy: float, saved: CTCLossSaved) -> Array:
         gamma = np.exp(both)
         total = np.sum(gamma, axis=1, keepdims=True)
         gamma /= np.where(total == 0, 1, total)
-        do[:, t] = gamma * dlog_p[:, None]  # (3')
+        do[:, t] = gamma * dh[:, None]  # (3')
     dx: Array = np.zeros((B, T, V), o.dtype)
     sample = np.arange(B)
     for s in range(S):

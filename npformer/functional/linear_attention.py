@@ -31,7 +31,8 @@ Backward, given dy. h_id = f_id / n_i and r_i = sum_e dy_ie y_ie are short for w
          dv_je = sum_i sum_d dS_ide g_jd           = sum_d R_jde g_jd
     (1') phi'(x) is 1 for x > 0, and exp(x) = phi(x) otherwise: it is min(phi(x), 1).
          dk_jd = phi'(k_jd) dg_jd = min(g_jd, 1) dg_jd
-         dq_id = phi'(q_id) exp(-m_i) df_id = min(f_id, 1) df_id, as m_i is 0 if any q_id > 0
+         dq_id = phi'(q_id) exp(-m_i) df_id = min(f_id, 1) df_id. If any q_id > 0, m_i is 0 and
+         f = phi(q); else phi'(q) exp(-m) = exp(q - m) = f, which is 1 or less
          m_i has no gradient: it would get -sum_d f_id df_id, and by (4), (3)
          sum_d f_id df_id = (sum_e dy_ie y_ie n_i - r_i n_i) / n_i = r_i - r_i = 0
 

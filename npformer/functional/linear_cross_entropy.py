@@ -89,6 +89,8 @@ def linear_cross_entropy(
     ValueError
         If shapes do not fit, a counted target is not a class, or `label_smoothing` is not in
         [0, 1).
+    DivergedError
+        If logits of a counted row are +inf, or all of them -inf.
     TypeError
         If x and weight are not float32, float64 or complex128, or do not mix, or targets or
         `ignore_index` are not integers.

@@ -2,11 +2,12 @@ r"""Sinusoidal position encoding: waves of different lengths, added to the embed
 
 Forward, for a vector x of even length n at position t; c = 0, ..., n/2 - 1
     (1)  omega_c = 10000^(-2c/n)            wavelengths from 2 pi to 2 pi 10000       (n/2,)
-    (2)  p_{t,2c} = sin(t omega_c),  p_{t,2c+1} = cos(t omega_c)                      (..., n)
+    (2)  p_t,2c = sin(t omega_c),  p_t,2c+1 = cos(t omega_c)                          (..., n)
     (3)  y = x + p_t
 
 Backward, given dy
-    (3') p is a constant: dx = dy. It has no parameters and nothing else to learn.
+    (3') dx = dy: p is a constant. It has no parameters and nothing else to learn; the steps
+         before have nothing to undo.
 
 Why waves: p_{t+k} is a linear function of p_t that does not depend on t. For each c,
     sin((t+k) w) = sin(t w) cos(k w) + cos(t w) sin(k w)

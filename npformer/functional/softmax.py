@@ -26,6 +26,7 @@ import numpy as np
 
 from ..core.arrays import Array, check_floats, check_gradient
 from ..core.errors import DivergedError
+from ._sums import row_dot
 
 
 class SoftmaxSaved(NamedTuple):
@@ -90,9 +91,10 @@ def softmax_backward(dy: Array, saved: SoftmaxSaved) -> Array:
     """
     y, axis = saved
     check_gradient("softmax_backward", dy, y.shape, y)
-    dx = dy * y
-    s = np.sum(dx, axis=axis, keepdims=True)  # (3') s = sum_j dy_j y_j
-    dx -= y * s  # (2') y dy - y s
+    along = (np.moveaxis(array, axis, -1) for array in (dy, y))
+    s = np.moveaxis(row_dot(*along), -1, axis)  # (3') s = sum_j dy_j y_j
+    dx: Array = dy - s
+    dx *= y  # (2')
     return dx
 
 
@@ -107,4 +109,5 @@ def shifted_exp(op: str, x: Array, axis: int) -> tuple[Array, Array]:
             f"{op}: along axis {axis} of x {x.shape} an entry is +inf, or all are -inf; "
             f"there is no distribution over such scores (attention takes rows without keys)"
         )
-    return np.exp(x - m), m  # (2)
+    e: Array = x - m
+    return np.exp(e, out=e), m  # (2)

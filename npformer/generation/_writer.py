@@ -23,6 +23,7 @@ from ..core.arrays import (
 from ..layers.kv_cache import KVCache
 
 Stop: TypeAlias = int | Sequence[int] | Callable[[Array], BoolArray]
+Forbid: TypeAlias = int | Sequence[int] | Callable[[Array], BoolArray]
 
 
 class Writer(ABC):
@@ -334,3 +335,62 @@ def endings(owner: str, stop: Stop | None, model: Any) -> Callable[[Array], Bool
         return answer
 
     return ended
+
+
+def forbidding(owner: str, forbid: Forbid | None, model: Any) -> Callable[[Array, Array], Array]:
+    """Return the function that takes from scores what may not be written.
+
+    Its arguments are scores (batch, vocab) and what was written (batch, new length); its result
+    are the scores, -inf for each token that is forbidden.
+
+    Raises
+    ------
+    TypeError
+        If `forbid` is neither one or several token ids nor a function. The function that is
+        returned raises TypeError if a user's returns anything else than bools.
+    ValueError
+        If ids are not in the model's vocabulary, or have more than one axis. From the function
+        that is returned: if bools are of another shape than (batch, vocab) or (vocab,), or leave
+        no token.
+    """
+    if forbid is None:
+        return lambda scores, written: scores
+    fixed = np.zeros(0, np.int64)
+    if not callable(forbid):
+        ids = whole_numbers(forbid)
+        if ids is None or ids.ndim > 1:
+            raise (TypeError if ids is None else ValueError)(
+                f"{owner}: forbid is {forbid!r}; expected a token id, or several in a flat list, "
+                f"or a function of what has been written, (batch, length), that returns bools "
+                f"(batch, vocab) or (vocab,), True for what may not follow"
+            )
+        _check_tokens(owner, "forbid", ids, model)
+        fixed = ids.astype(np.int64)
+
+    def asked(scores: Array, written: Array) -> BoolArray:
+        if not callable(forbid):
+            banned = np.zeros(scores.shape[-1:], bool)
+            banned[fixed] = True
+            return banned
+        shown = written.view()
+        shown.flags.writeable = False
+        answer = forbid(shown)
+        if not isinstance(answer, np.ndarray) or answer.dtype != np.bool_:
+            raise TypeError(
+                f"{owner}: forbid returned {describe(answer)}; expected a bool array {scores.shape}"
+            )
+        if answer.shape not in (scores.shape, scores.shape[-1:]):
+            raise ValueError(
+                f"{owner}: forbid returned {answer.shape}; expected {scores.shape} or "
+                f"{scores.shape[-1:]}"
+            )
+        return answer
+
+    def left(scores: Array, written: Array) -> Array:
+        banned = asked(scores, written)
+        if banned.all(axis=-1).any():
+            raise ValueError(f"{owner}: forbid leaves no token that could be written")
+        allowed: Array = np.where(banned, -np.inf, scores).astype(scores.dtype)
+        return allowed
+
+    return left

@@ -23,7 +23,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core.arrays import Array, BoolArray, check_number, check_size
-from ._writer import Stop, endings, start_of, start_writing
+from ._writer import Forbid, Stop, endings, forbidding, start_of, start_writing
 from .sampling import checked_logits
 
 
@@ -61,6 +61,7 @@ def beam_search(
     start: int | Sequence[int] | None = None,
     mask: BoolArray | None = None,
     stop: Stop | None = None,
+    forbid: Forbid | None = None,
     use_cache: bool = True,
 ) -> Beams:
     """Write the `max_new_tokens` tokens, or fewer, that are likeliest together.
@@ -77,6 +78,9 @@ def beam_search(
     stop : int, several, or callable, optional
         As for `generate`. A callable is asked with the beams of all sequences at once, in no
         fixed order, (number, new length).
+    forbid : int, several, or callable, optional
+        As for `generate`. What is forbidden keeps its share of the probability: what else is
+        written becomes no likelier by it.
 
     Returns
     -------
@@ -104,6 +108,7 @@ def beam_search(
     """
     _check(num_beams, length_penalty)
     ended_by = endings("beam_search", stop, model)
+    without = forbidding("beam_search", forbid, model)
     start = start_of(model, start)
     writer = start_writing(
         "beam_search",
@@ -121,7 +126,8 @@ def beam_search(
     log_prob = np.zeros(len(written))  # of each live beam
     for t in range(1, max_new_tokens + 1):
         x = checked_logits("beam_search", writer.logits(written))
-        longer = log_prob[:, None] + F.log_softmax(x)[0]  # (1)
+        likely = without(F.log_softmax(x)[0], written[:, first:])
+        longer = log_prob[:, None] + likely  # (1)
         beam, token = _likeliest(longer, sequence, num_beams)
         sequence, log_prob = sequence[beam], longer[beam, token]
         written = np.concatenate([written[beam], token[:, None]], axis=1)

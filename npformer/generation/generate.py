@@ -7,7 +7,7 @@ import numpy as np
 
 from ..core.arrays import Array, BoolArray, check_generator, describe
 from ..layers.kv_cache import KVCache
-from ._writer import Stop, endings, start_of, start_writing
+from ._writer import Forbid, Stop, endings, forbidding, start_of, start_writing
 from .sampling import check_repetition_penalty, check_sampling, next_tokens, penalise_repeats
 
 
@@ -24,6 +24,7 @@ def generate(
     repetition_penalty: float = 1.0,
     rng: np.random.Generator | None = None,
     stop: Stop | None = None,
+    forbid: Forbid | None = None,
     context: int | None = None,
     use_cache: bool = True,
     cache: KVCache | None = None,
@@ -63,6 +64,9 @@ def generate(
         callable, as for runs of tokens, is asked after each step, with what has been written
         (batch, new length), without prompt and start token, not to be written to. It returns a
         bool array (batch,): True where the sequence ends with its last token.
+    forbid : int, several, or callable, optional
+        Tokens that are never written. A callable is asked before each step, as `stop` is after
+        it, and returns a bool array (batch, vocab) or (vocab,): True for what may not follow.
     context : int, optional
         Show a decoder at most the last `context` tokens, so that it can write on past the
         longest sequence that it knows. Not for encoder–decoders. Past `context` tokens there
@@ -96,6 +100,7 @@ def generate(
     check_repetition_penalty("generate", repetition_penalty)
     check_generator("generate", rng, "for fresh entropy")
     ended_by = endings("generate", stop, model)
+    without = forbidding("generate", forbid, model)
     if on_token is not None and not callable(on_token):
         raise TypeError(f"generate: on_token is {describe(on_token)}; expected a function")
     rng = np.random.default_rng(rng)
@@ -126,6 +131,7 @@ def generate(
                     real = np.ones(ids.shape, dtype=bool) if mask is None else mask
                     there[np.nonzero(real)[0], ids[real]] = True
             logits = penalise_repeats(logits, there, repetition_penalty)
+        logits = without(logits, written[:, first:])
         chosen = next_tokens(logits, rng, temperature=temperature, top_k=top_k, top_p=top_p)
         chosen = np.where(ended, written[:, -1], chosen)
         if there is not None:

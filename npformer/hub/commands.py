@@ -27,11 +27,15 @@ _LARGEST_TABLE = 12  # sentences
 _NAME_WIDTH = 40  # characters of a sentence that stand beside the table
 
 _show = partial(print, end="", flush=True)
-_say = partial(print, file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Print what is said about a result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def _noted() -> Iterator[None]:
+def noted() -> Iterator[None]:
     """Print warnings as notes, without the line of code that they come from."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -81,7 +85,7 @@ def _embed(arguments: argparse.Namespace) -> int:
     target = None if arguments.npy is None else Path(arguments.npy)
     if target is not None and not target.absolute().parent.is_dir():
         raise InputError(f"there is no folder {str(target.parent)!r}; make it first")
-    with _noted():
+    with noted():
         encoder = SentenceEncoder.open(arguments.model)
         sentences = arguments.sentences or [line.rstrip("\r\n") for line in sys.stdin]
         if not sentences:
@@ -90,13 +94,13 @@ def _embed(arguments: argparse.Namespace) -> int:
     if target is not None:
         with open(target, "wb") as file:
             np.save(file, vectors)
-        _say(f"{len(vectors)} vectors of {encoder.width} numbers in {target}")
+        say(f"{len(vectors)} vectors of {encoder.width} numbers in {target}")
     if arguments.json:
         print(json.dumps({"sentences": sentences, "vectors": vectors.tolist()}))
     elif len(sentences) <= _LARGEST_TABLE:
         print("\n".join(similarity_table(sentences, vectors)))
     elif target is None:
-        _say(
+        say(
             f"{len(sentences)} sentences are too many for a table, which has up to "
             f"{_LARGEST_TABLE}; their vectors come with --json or --npy FILE"
         )
@@ -131,7 +135,7 @@ def register_generate(commands: Any) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    with _noted():
+    with noted():
         model = LanguageModel.open(arguments.model)
     prompt = sys.stdin.read() if arguments.prompt is None else arguments.prompt
     ids = model.tokenizer.encode(prompt)
@@ -140,7 +144,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         written = model.write(ids, arguments.max_tokens, show=_show, **_sampling(arguments))
     finally:
         print(flush=True)
-    _say(written.speeds)
+    say(written.speeds)
     return 0
 
 
@@ -154,17 +158,17 @@ def register_chat(commands: Any) -> None:
 
 
 def _chat(arguments: argparse.Namespace) -> int:
-    with _noted():
+    with noted():
         model = LanguageModel.open(arguments.model)
     chat = Chat(model, arguments.system, max_tokens=arguments.max_tokens, **_sampling(arguments))
     terminal = sys.stdin.isatty()
     if terminal:
-        _say("Ctrl-D or Ctrl-C ends the conversation")
+        say("Ctrl-D or Ctrl-C ends the conversation")
     try:
         for words in _lines(terminal):
             written = chat.answer(words, _show)
             print(flush=True)
-            _say(written.speeds)
+            say(written.speeds)
     except KeyboardInterrupt:
         if not terminal:
             raise

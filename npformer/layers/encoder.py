@@ -1,13 +1,13 @@
 r"""Encoder: layers one after another.
 
-Forward
-    (1)  x_{l+1} = layer_l(x_l)            l = 0, ..., num_layers - 1
-    (2)  y = norm(x_num_layers)             only in a pre-norm stack, whose stream nothing else
-                                            normalises
+Forward, for M layers, from x_0 = x
+    (1)  x_l = layer_l(x_(l-1))             l = 1, ..., M
+    (2)  y = norm(x_M)                      in a pre-norm stack, whose stream nothing else
+                                            normalises, or where asked for; else y = x_M
 
 Backward, given dy
-    (2') dx_num_layers by the norm's backward
-    (1') dx_l by layer_l's backward, from the last to the first
+    (2') dx_M by the norm's backward
+    (1') dx_l by the backward of layer l + 1, from the last to the first: l = M - 1, ..., 0
 """
 
 from functools import partial
@@ -30,7 +30,7 @@ class EncoderSaved(NamedTuple):
     """What `Encoder.backward` needs."""
 
     layers: tuple[Any, ...]  # of each layer, or of its checkpoint
-    norm: Any  # of the last norm; None in a post-norm stack
+    norm: Any  # of the last norm; None where there is none
 
 
 class Encoder(Layer):
@@ -46,12 +46,14 @@ norm_eps, rotary_base, rotary_interleaved, key_bias, attention_dropout, rng, dty
     checkpoint : bool, optional
         Keep only each layer's input and run the layer again in backward: less memory, more
         time, the same numbers. See `Checkpoint`.
+    final_norm : bool, optional
+        Whether a norm follows the last layer; if not given, in a pre-norm stack alone.
 
     Attributes
     ----------
     layers : tuple of EncoderLayer
     norm : LayerNorm, RMSNorm or None
-        After the last layer of a pre-norm stack; None in a post-norm one.
+        After the last layer; None where there is none.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ norm_eps, rotary_base, rotary_interleaved, key_bias, attention_dropout, rng, dty
         attention_dropout: float | None = None,
         key_bias: bool = True,
         checkpoint: bool = False,
+        final_norm: bool | None = None,
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
@@ -100,8 +103,9 @@ norm_eps, rotary_base, rotary_interleaved, key_bias, attention_dropout, rng, dty
             )
             for _ in range(num_layers)
         )
-        pre = norm_position == "pre"
-        self.norm = make_norm(norm, d_model, norm_eps, bias, dtype) if pre else None
+        if final_norm is None:
+            final_norm = norm_position == "pre"
+        self.norm = make_norm(norm, d_model, norm_eps, bias, dtype) if final_norm else None
 
     def forward(
         self,

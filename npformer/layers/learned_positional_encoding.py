@@ -5,9 +5,9 @@ Forward, for the vector at place s of sequence b, whose position is t_bs
     (2)  y_bs = x_bs + p_bs
 
 Backward, given dy
-    (2') dx = dy,  dp = dy. Where positions are the same for all sequences, p_s is broadcast
-         over b, and its gradient is the sum over b
-    (1') dW by embedding's backward
+    (2') dx_bs = dy_bs,  dp_bs = dy_bs. Where positions are the same for all sequences, p_s is
+         broadcast over b, and its gradient is the sum over b
+    (1') dW_v = sum of dp_bs over all b, s with t_bs = v, by embedding's backward
 """
 
 from typing import Any, NamedTuple

@@ -2,20 +2,22 @@ r"""Multi-head attention: attention in several subspaces at once.
 
 Forward, for x (T vectors) that attend to a memory z (S vectors; self-attention: z = x)
     (1)  q = x W_q^T + b_q,  k = z W_k^T + b_k,  v = z W_v^T + b_v     linear.py
-    (2)  each is cut into heads:  (T, H K) -> (H, T, K)                no arithmetic
-    (3)  q, k = rotary(q), rotary(k)                                   rotary.py, if so built
-    (4)  o_h = attention(q_h, k_g(h), v_g(h))                          attention.py
+    (2)  q_hti = q_td  with d = h K + i (h and i from 0), k and v likewise: each is cut into
+         heads, (T, H K) -> (H, T, K)                                  no arithmetic
+    (3)  q'_ht = R_t q_ht,  k'_gs = R_s k_gs   if built with rotary    rotary.py
+    (4)  o_h = attention(q'_h, k'_g(h), v_g(h))                        attention.py
          with as many key and value heads as query heads, g(h) = h; with fewer, each is
          shared by a group of neighbouring query heads (grouped queries)
-    (5)  heads are put side by side again:  (H, T, K) -> (T, H K)      no arithmetic
+    (5)  o_td = o_hti  with d = h K + i: heads are put side by side again,
+         (H, T, K) -> (T, H K)                                         no arithmetic
     (6)  y = o W_o^T + b_o                                             linear.py
 
 Backward, given dy
-    (6') do by linear's backward            dW_o, db_o
-    (5') cut into heads
-    (4') dq_h, dk_g, dv_g by attention's backward, which sums dk and dv over each group
-    (3') rotary's backward: the turn back
-    (2') side by side again
+    (6') do = dy W_o, and dW_o, db_o, by linear's backward
+    (5') do_hti = do_td: cut into heads
+    (4') dq'_h, dk'_g, dv_g by attention's backward, which sums dk' and dv over each group
+    (3') dq_ht = R_t^T dq'_ht,  dk_gs = R_s^T dk'_gs: the turn back, by rotary's backward
+    (2') dq_td = dq_hti: side by side again
     (1') the inputs' gradients by linear's backward, three times. x feeds q, and z feeds k and
          v, so dx = dx_q and dz = dz_k + dz_v; in self-attention x is both, and dx is the sum
          of all three

@@ -6,7 +6,7 @@ Forward, for queries at the end of n_k keys; query i stands at i + o with o = n_
 
 Backward, given dy
     (2') dW_ch = sum of dy_hij over all i, j with c_ij = c: each number stands in many places
-    (1') distances are integers and have no gradient
+    (1') dc_ij = none: distances are integers
 
 Attention does not need y whole: `bias` gives it tile by tile, and takes its gradient back.
 """

@@ -3,6 +3,7 @@
 from ._model import Model
 from .bert import BERT, BERTConfig
 from .clip import CLIP, CLIPConfig
+from .ctc import CTC, CTCConfig
 from .gpt import GPT, GPTConfig
 from .transformer import Transformer, TransformerConfig
 from .whisper import Whisper, WhisperConfig
@@ -17,6 +18,8 @@ __all__ = [
     "BERTConfig",
     "CLIP",
     "CLIPConfig",
+    "CTC",
+    "CTCConfig",
     "Whisper",
     "WhisperConfig",
 ]

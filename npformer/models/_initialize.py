@@ -1,4 +1,4 @@
-"""How a model's weights are drawn: by one rule, after its layers are built."""
+"""How a model's weights are drawn: by one rule for all, after its layers are built."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,10 @@ def initialize_weights(
     """Draw every matrix from N(0, 0.02²), residual projections from N(0, 0.02² / 2L).
 
     A stack of L blocks adds 2 L branches to its stream; scaled so, their sum keeps its variance
-    whatever the depth. Biases stay 0, the scales of norms 1, and what is frozen as it is.
+    whatever the depth. Convolutions are drawn from N(0, 2 / n) for n inputs to each sum, which
+    keeps the size of what they hear where half of it passes: no norm makes up for it before
+    sinusoids of size 1 are added, which would drown it. Biases stay 0, the scales of norms 1, and
+    what is frozen as it is.
 
     Parameters
     ----------
@@ -35,11 +38,14 @@ def initialize_weights(
     References
     ----------
     Radford et al. (2019), "Language Models are Unsupervised Multitask Learners" (GPT-2),
-    section 2.3.
+    section 2.3. He et al. (2015), "Delving Deep into Rectifiers", arXiv:1502.01852, equation 10,
+    for convolutions.
     """
     rng = np.random.default_rng(rng)
     for name, parameter in model.named_parameters():
         if parameter.trainable and parameter.value.ndim >= 2:
             layers = (other or {}).get(name.partition(".")[0], num_layers)
             std = 0.02 / math.sqrt(2 * layers) if name.endswith(RESIDUAL) else 0.02
+            if parameter.value.ndim == 3:  # (channels_out, channels_in, kernel)
+                std = math.sqrt(2 / parameter.value[0].size)
             draw_normal(parameter, std, rng)

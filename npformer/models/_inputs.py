@@ -11,8 +11,8 @@ Forward
 Backward, given dy
     (4') de by dropout's
     (3') de by the norm's; dT by embedding's backward of de
-    (2') de passes on unchanged; learned positions take theirs
-    (1') dW by embedding's backward of c de
+    (2') dP_t = sum_b de_bt, where positions are learned; de passes on unchanged
+    (1') dW_v = c times the sum of de over the places of id v: embedding's backward of c de
 
 Why c: a table drawn from N(0, 0.02²) would be drowned by sinusoids of size 1, and the same
 table, used as the output layer too, must not be larger (Vaswani et al. 2017, section 3.4).

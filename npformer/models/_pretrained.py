@@ -7,7 +7,6 @@ before anything is read. Then tensors are read one at a time, straight into the 
 
 import json
 import os
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from ..core.parameter import Parameter
 from ..formats import Tensors, open_gguf, open_safetensors, write_safetensors
 from ..formats.safetensors import read_json
 from ._names import GGUF, HUGGING_FACE
+from ._names.matching import by_ours, fill, match, theirs
 from ._names.name_map import NameMap, Row
 from ._names.options import Options
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ._model import Model
 
 CONFIG = "config.json"
-_INTEGERS = re.compile(r"[IU]\d+|BOOL")
 
 
 class Source(NamedTuple):
@@ -116,8 +115,8 @@ def load(
             parts = [parameters[ours].value for ours in row.ours]
             array = row.layout.to_ours(tensors[name])
             if row.ours not in filled:
-                _fill(parts, array)
-            elif not _fill(parts, array, compare=True):
+                fill(parts, array)
+            elif not fill(parts, array, compare=True):
                 raise CheckpointError(
                     f"{path} describes a model in which {filled[row.ours]} and {name} are the "
                     f"same, but the tensors beside it differ; perhaps it should not tie them "
@@ -149,21 +148,6 @@ def _build(
         ) from error
 
 
-def _groups(names: NameMap, config: Any) -> dict[tuple[str, ...], list[Row]]:
-    """Return the rows by what of ours they hold: more than one, where theirs has it twice."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in names.rows(config):
-        if row.ours:
-            groups.setdefault(row.ours, []).append(row)
-    return groups
-
-
-def _their_shape(row: Row, parameters: Mapping[str, Parameter]) -> tuple[int, ...]:
-    first, *others = (parameters[name].shape for name in row.ours)
-    rows = sum((shape[0] for shape in others), first[0]) if first else 0
-    return row.layout.shape((rows, *first[1:]) if first else ())
-
-
 def _match(
     names: NameMap,
     config: Any,
@@ -173,42 +157,15 @@ def _match(
     path: Path,
 ) -> dict[Row, list[str]]:
     """Return for each row the tensors that fill it, or refuse what does not fit, all at once."""
-    missing, misshaped = [], []
-    found: dict[Row, list[str]] = {}
-    expected: set[str] = set()
-    expected.update(names.plain(row.theirs) for row in names.rows(config))
-    for group in _groups(names, config).values():
-        there = [row for row in group if names.plain(row.theirs) in stored]
-        if not there:
-            row = group[0]
-            shape, ours = _their_shape(row, parameters), ", ".join(row.ours)
-            missing.append(f"missing: {row.theirs} {shape}, for {ours}")
-        for row in there:
-            found[row] = stored[names.plain(row.theirs)]
-            shape = _their_shape(row, parameters)
-            for name in found[row]:
-                kind, given = tensors.stored[name]
-                if given != shape:
-                    misshaped.append(f"wrong shape: {name} is {given}, expected {shape}")
-                elif _INTEGERS.fullmatch(kind):
-                    misshaped.append(f"wrong type: {name} is {kind}, expected floats")
-    skipped = [re.compile(pattern) for pattern in names.skipped]
-    extra = [
-        f"not known: {name} {tensors.stored[name].shape}"
-        for plain, given in stored.items()
-        for name in given
-        if plain not in expected and not any(p.fullmatch(plain) for p in skipped)
-    ]
-    wrong = [*missing, *misshaped, *extra]
-    if wrong:
-        more = f"\n  and {len(wrong) - 12} more" if len(wrong) > 12 else ""
+    rows = tuple(names.rows(config))
+    found, misfits = match(
+        rows, parameters, stored, tensors.stored, plain=names.plain, skipped=names.skipped
+    )
+    if misfits:
         raise CheckpointError(
             f"the tensors beside {path} do not fit the {names.model} that it describes: "
-            f"{len(missing)} are missing, {len(misshaped)} of another shape or type, "
-            f"{len(extra)} not known. If the folder holds a head for another task, load it with "
-            f"transformers and save its base model; else fetch it again\n  "
-            + "\n  ".join(wrong[:12])
-            + more
+            f"{misfits.counts}. If the folder holds a head for another task, load it with "
+            f"transformers and save its base model; else fetch it again{misfits.lines}"
         )
     return found
 
@@ -233,35 +190,20 @@ def _say_what_is_converted(
         )
 
 
-def _fill(parts: list[Array], array: Array, compare: bool = False) -> bool:
-    """Write an array into arrays, one below the other, or say whether it is there already."""
-    start = 0
-    for part in parts:
-        piece = array if len(parts) == 1 else array[start : start + len(part)]
-        if compare and not np.array_equal(part, piece):
-            return False
-        if not compare:
-            part[...] = piece
-        start += len(part) if part.ndim else 0
-    return True
-
-
 def save(model: "Model", folder: str | os.PathLike[str], shard_bytes: int) -> None:
     """Write a model as a folder of theirs; see `Model.save_pretrained`."""
     names, options = _architecture(model)
-    parameters = dict(model.named_parameters())
+    values = {name: parameter.value for name, parameter in model.named_parameters()}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = next(iter(parameters.values())).value.dtype.name
+    dtype = next(iter(values.values())).dtype.name
     config = {"model_type": names.model_type, **options, "dtype": dtype}
     with_head = getattr(model.config, "head", True)
 
     def arrays() -> Iterator[tuple[str, Array]]:
-        for ours, (row, *_) in _groups(names, model.config).items():
-            values = [parameters[name].value for name in ours]
-            joined = values[0] if len(values) == 1 else np.concatenate(values)
+        for row, *_ in by_ours(names.rows(model.config)).values():
             name = row.theirs if with_head else row.theirs.removeprefix(names.prefix)
-            yield name, row.layout.to_theirs(joined)
+            yield name, theirs(row, values)
 
     write_safetensors(folder, arrays(), shard_bytes=shard_bytes)
     temporary = folder / f".{CONFIG}.tmp"

@@ -2,7 +2,7 @@ r"""CLIP: images and texts as vectors of one space, trained to find each other.
 
 Forward, for images (N, C, H, W), and texts as ids t (M, T)
     (1)  P = unfold(images)                 a row a patch, of all its channels  (N, G, C p^2)
-    (2)  e = [c, P W_e^T] + W_pos           c: the class token, one for all     (N, 1 + G, D)
+    (2)  e = [a, P W_e^T] + W_pos           a: the class token, one for all     (N, 1 + G, D)
     (3)  h = stack(norm(e))                 layers/encoder.py; ends with a norm (N, 1 + G, D)
     (4)  u = normalize(W_u h_0)             of the class token                  (N, E)
     (5)  x = embed(t)                       _inputs.py                          (M, T, D')
@@ -19,10 +19,10 @@ Backward, given ds or dL
     (8')  du = dc v,  dv = dc^T u           functional/linear.py
     (7')  dg_end and dW_v; 0 at all other tokens
     (6')  dx
-    (5')  the tables' gradients
+    (5')  dW_table, and that of the positions, by embedding's backward
     (4')  dh_0 and dW_u; 0 at all other tokens
     (3')  de by the stack's and the norm's
-    (2')  dW_pos; dc is the sum over the images; dP and dW_e by a linear map's
+    (2')  dW_pos; da is the sum over the images; dP and dW_e by a linear map's
     (1')  dimages: each entry stands in one patch, so that its gradient is moved back
 
 A text's end is the first token of an id that says so, or, as in the paper, the token of the

@@ -2,24 +2,20 @@ r"""Whisper: an encoder hears a recording, a decoder writes what is said.
 
 Forward, for log-mel spectra m (B, M, N), of M channels in N frames, and target ids t (B, T),
 shifted right by a start token
-    (1)  a = gelu(conv1(m^T))               kernel 3; layers/conv1d.py        (B, N, D)
-    (2)  c = gelu(conv2(a))                 kernel 3, stride 2: S = ceil(N/2) (B, S, D)
-    (3)  x = dropout(c + P)                 P: sinusoids, frozen              (B, S, D)
-    (4)  z = encoder(x)                     layers/encoder.py: the memory     (B, S, D)
-    (5)  b = embed(t)                       _inputs.py; learned positions     (B, T, D)
-    (6)  h = decoder(b, z)                  layers/decoder.py                 (B, T, D)
-    (7)  logits = h W_out^T                 W_out is the token table, if tied (B, T, V)
-    (8)  L = cross_entropy(logits, targets) with (7) in one, functional/linear_cross_entropy.py
+    (1)  x = hear(m)                        _spectrum.py: S = ceil(N/2)       (B, S, D)
+    (2)  z = encoder(x)                     layers/encoder.py: the memory     (B, S, D)
+    (3)  b = embed(t)                       _inputs.py; learned positions     (B, T, D)
+    (4)  h = decoder(b, z)                  layers/decoder.py                 (B, T, D)
+    (5)  logits = h W_out^T                 W_out is the token table, if tied (B, T, V)
+    (6)  L = cross_entropy(logits, targets) with (5) in one, functional/linear_cross_entropy.py
 
 Backward, given dL
-    (8') dlogits                            together with (7'): linear_cross_entropy.py
-    (7') dh, dW_out                         a tied table receives this ...
-    (6') db, dz                             dz: the sum over the decoder's layers
-    (5') dW_embed                           ... and this: the sum of both uses
-    (4') dx
-    (3') dc                                 P learns nothing
-    (2') da                                 the second convolution's weights
-    (1') dm                                 the first one's; dm says what in the sound mattered
+    (6') dlogits                            together with (5'): linear_cross_entropy.py
+    (5') dh, dW_out                         a tied table receives this ...
+    (4') db, dz                             dz: the sum over the decoder's layers
+    (3') dW_embed                           ... and this: the sum of both uses
+    (2') dx
+    (1') dm                                 it says what in the sound mattered
 
 All norms are before their branches, both stacks end with one, and no map to keys has a bias.
 """
@@ -35,20 +31,15 @@ from ..core.arrays import (
     Array,
     check_choice,
     check_flag,
-    check_floats,
     check_rate,
     check_size,
     describe,
 )
 from ..core.initialize import skeleton
-from ..core.layer import Layer
 from ..core.run import Run
-from ..functional.conv1d import Conv1dSaved
-from ..functional.dropout import DropoutSaved
 from ..functional.linear import LinearSaved
 from ..functional.linear_cross_entropy import LinearCrossEntropySaved
-from ..functional.sinusoidal import waves
-from ..layers import Conv1d, Decoder, Dropout, Embedding, Encoder, LearnedPositionalEncoding, Linear
+from ..layers import Decoder, Embedding, Encoder, Linear
 from ..layers._heads import check_heads
 from ..layers.decoder import DecoderSaved
 from ..layers.encoder import EncoderSaved
@@ -64,6 +55,7 @@ from ._inputs import (
     check_targets,
 )
 from ._model import Model
+from ._spectrum import SpectrumInput, SpectrumInputSaved
 
 
 @dataclass(frozen=True)
@@ -104,62 +96,6 @@ class WhisperConfig:
                 f"{owner}: d_model is {self.d_model}; expected an even number, a sine and a "
                 f"cosine for each wavelength of the encoder's positions"
             )
-
-
-class SpectrumInputSaved(NamedTuple):
-    """What `SpectrumInput.backward` needs."""
-
-    conv1: Conv1dSaved
-    gelu1: Any
-    conv2: Conv1dSaved
-    gelu2: Any
-    position: Any
-    dropout: DropoutSaved
-
-
-class SpectrumInput(Layer):
-    """Spectra to vectors that know their positions; equations (1) to (3) of the module.
-
-    Attributes
-    ----------
-    conv1, conv2 : Conv1d
-    position : LearnedPositionalEncoding
-        Frozen: its table holds sinusoids.
-    dropout : Dropout
-    """
-
-    def __init__(self, config: WhisperConfig, *, dtype: DTypeLike = np.float32) -> None:
-        d_model = config.d_model
-        self.conv1 = Conv1d(config.n_mels, d_model, 3, padding=1, dtype=dtype)
-        self.conv2 = Conv1d(d_model, d_model, 3, stride=2, padding=1, dtype=dtype)
-        self.position = LearnedPositionalEncoding(d_model, config.max_source_len, dtype=dtype)
-        table = self.position.weight
-        table.trainable = False
-        table.value[...] = waves(np.arange(len(table.value)), d_model, "halves", closed=True)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, mel: Array, *, run: Run | None = None) -> tuple[Array, SpectrumInputSaved]:
-        """Map mel (batch, n_mels, frames) to vectors (batch, ceil(frames / 2), d_model)."""
-        a, conv1_saved = self.conv1.forward(mel.swapaxes(1, 2))
-        a, gelu1_saved = F.gelu(a)  # (1)
-        c, conv2_saved = self.conv2.forward(a)
-        c, gelu2_saved = F.gelu(c)  # (2)
-        x, position_saved = self.position.forward(c)
-        x, dropout_saved = self.dropout.forward(x, run=run)  # (3)
-        return x, SpectrumInputSaved(
-            conv1_saved, gelu1_saved, conv2_saved, gelu2_saved, position_saved, dropout_saved
-        )
-
-    def backward(self, dy: Array, saved: SpectrumInputSaved, run: Run | None = None) -> Array:
-        """Return dmel (batch, n_mels, frames)."""
-        dc = self.position.backward(
-            self.dropout.backward(dy, saved.dropout), saved.position
-        )  # (3')
-        dc = F.gelu_backward(dc, saved.gelu2)
-        da = self.conv2.backward(dc, saved.conv2)  # (2')
-        da = F.gelu_backward(da, saved.gelu1)
-        dmel: Array = self.conv1.backward(da, saved.conv1).swapaxes(1, 2)  # (1')
-        return dmel
 
 
 class EncodeSaved(NamedTuple):
@@ -205,7 +141,8 @@ class Whisper(Model):
 
     Attributes
     ----------
-    source_inputs : layer of two convolutions and fixed positions
+    source_inputs : SpectrumInput
+        Two convolutions and fixed positions.
     target_inputs : layer of token and position embeddings
     encoder : Encoder
     decoder : Decoder
@@ -241,7 +178,10 @@ class Whisper(Model):
         }
         depth = config.num_decoder_layers
         with skeleton():  # weights are drawn below, by one rule
-            self.source_inputs = SpectrumInput(config, dtype=dtype)
+            self.source_inputs = SpectrumInput(
+                *(config.n_mels, config.d_model, config.max_source_len, config.dropout),
+                dtype=dtype,
+            )
             embedding = Embedding(config.vocab_size, config.d_model, dtype=dtype)
             self.target_inputs = InputEmbedding(
                 embedding, config.max_len, config.position, config.dropout, dtype=dtype
@@ -262,9 +202,9 @@ class Whisper(Model):
 
         Of padding the model knows nothing: it hears silence.
         """
-        self._check_mel(mel)
-        x, inputs_saved = self.source_inputs.forward(mel, run=run)  # (1) to (3)
-        z, encoder_saved = self.encoder.forward(x, run=run)  # (4)
+        self.source_inputs.check("Whisper", mel)
+        x, inputs_saved = self.source_inputs.forward(mel, run=run)  # (1)
+        z, encoder_saved = self.encoder.forward(x, run=run)  # (2)
         return z, EncodeSaved(inputs_saved, encoder_saved)
 
     def decode(
@@ -284,7 +224,7 @@ class Whisper(Model):
         """
         if cache is None:
             h, inputs_saved, decoder_saved = self._hidden(target_in, memory, run)
-            logits, head_saved = self.head.forward(h)  # (7)
+            logits, head_saved = self.head.forward(h)  # (5)
             return logits, DecodeSaved(inputs_saved, decoder_saved, head_saved)
         self._check_decode(target_in, memory)
         check_cache("Whisper", cache, target_in)
@@ -298,26 +238,11 @@ class Whisper(Model):
     def _hidden(
         self, target_in: Array, memory: Array, run: Run | None
     ) -> tuple[Array, InputEmbeddingSaved, DecoderSaved | None]:
-        """Equations (5) and (6), without a cache."""
+        """Equations (3) and (4), without a cache."""
         self._check_decode(target_in, memory)
-        b, inputs_saved = self.target_inputs.forward(target_in, run=run)  # (5)
-        h, decoder_saved = self.decoder.forward(b, memory, run=run)  # (6)
+        b, inputs_saved = self.target_inputs.forward(target_in, run=run)  # (3)
+        h, decoder_saved = self.decoder.forward(b, memory, run=run)  # (4)
         return h, inputs_saved, decoder_saved
-
-    def _check_mel(self, mel: Array) -> None:
-        """Refuse what is no batch of spectra, or is too long."""
-        check_floats("Whisper", mel=mel, weight=self.source_inputs.conv1.weight.value)
-        n_mels, longest = self.config.n_mels, 2 * self.config.max_source_len
-        if mel.ndim != 3 or mel.shape[1] != n_mels or mel.size == 0:
-            raise ValueError(
-                f"Whisper: mel is {mel.shape}; expected (batch, {n_mels}, frames), at least one "
-                f"of each" + ("; put one recording in a batch with mel[None]" * (mel.ndim == 2))
-            )
-        if mel.shape[2] > longest:
-            raise ValueError(
-                f"Whisper: mel has {mel.shape[2]} frames and there are positions for {longest}; "
-                f"cut the recording into parts"
-            )
 
     def _check_decode(self, target_in: Array, memory: Array) -> None:
         """Refuse a target that is no batch of ids, or does not fit the source."""
@@ -365,7 +290,7 @@ class Whisper(Model):
     def backward(self, dy: Array, saved: WhisperSaved, run: Run | None = None) -> Array:
         """Return dmel, given dy (batch, T, vocab_size); add to every parameter's gradient."""
         decode = undoable("Whisper", saved.decode)
-        dh = self.head.backward(dy, decode.head)  # (7')
+        dh = self.head.backward(dy, decode.head)  # (5')
         return self._hidden_backward(dh, saved.encode, decode.inputs, decode.decoder)
 
     def _hidden_backward(
@@ -375,11 +300,11 @@ class Whisper(Model):
         inputs: InputEmbeddingSaved,
         decoder: DecoderSaved | None,
     ) -> Array:
-        """Equations (6') to (1')."""
-        db, dz = self.decoder.backward(dh, decoder)  # (6')
-        self.target_inputs.backward(db, inputs)  # (5')
-        dx = self.encoder.backward(dz, encode.encoder)  # (4')
-        return self.source_inputs.backward(dx, encode.inputs)  # (3') to (1')
+        """Equations (4') to (1')."""
+        db, dz = self.decoder.backward(dh, decoder)  # (4')
+        self.target_inputs.backward(db, inputs)  # (3')
+        dx = self.encoder.backward(dz, encode.encoder)  # (2')
+        return self.source_inputs.backward(dx, encode.inputs)  # (1')
 
     def loss(
         self, mel: Array, target_in: Array, targets: Array, *, run: Run | None = None
@@ -403,12 +328,12 @@ class Whisper(Model):
         check_targets("Whisper", targets, target_in, "target_in")
         z, encode_saved = self.encode(mel, run=run)
         h, inputs_saved, decoder_saved = self._hidden(target_in, z, run)
-        loss, head_saved = F.linear_cross_entropy(h, self.head.weight.value, targets)  # (7), (8)
+        loss, head_saved = F.linear_cross_entropy(h, self.head.weight.value, targets)  # (5), (6)
         return loss, WhisperLossSaved(encode_saved, inputs_saved, decoder_saved, head_saved)
 
     def loss_backward(self, saved: WhisperLossSaved, dloss: float = 1.0) -> None:
         """Add `dloss` times the loss's gradient to every parameter's."""
-        dh, dweight = F.linear_cross_entropy_backward(dloss, saved.head)  # (8'), (7')
+        dh, dweight = F.linear_cross_entropy_backward(dloss, saved.head)  # (6'), (5')
         self.head.weight.add_grad(dweight, fresh=True)
         self._hidden_backward(dh, saved.encode, saved.inputs, saved.decoder)
 

@@ -9,12 +9,23 @@ from .captions import Captions
 from .dates import Dates
 from .finetune import Finetune
 from .masked import Masked
+from .speech import Speech
 from .text import Text
 from .translate import Translate
 
 RECIPES: dict[str, type[Recipe]] = {
-    recipe.name: recipe for recipe in (Dates, Text, Masked, Captions, Translate, Finetune)
+    recipe.name: recipe for recipe in (Dates, Text, Masked, Captions, Speech, Translate, Finetune)
 }
 """Every recipe by its name; the ``npformer`` command offers what stands here."""
 
-__all__ = ["RECIPES", "Recipe", "Dates", "Text", "Masked", "Captions", "Translate", "Finetune"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "Dates",
+    "Text",
+    "Masked",
+    "Captions",
+    "Speech",
+    "Translate",
+    "Finetune",
+]

@@ -1,6 +1,5 @@
 """Images with a line of text each: those of a folder with a list, or the emoji of a font."""
 
-import csv
 import unicodedata
 from collections.abc import Sequence
 from io import BytesIO
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..core.arrays import Array
 from ..core.errors import optional
+from ._lists import read_list
 from ._settings import InputError
 
 LIST = "captions.csv"
@@ -53,23 +53,8 @@ def read_pairs(path: str, size: int) -> Pairs:
 
 
 def _folder(folder: Path, size: int) -> list[tuple[Array, str]]:
-    try:
-        with open(folder / LIST, encoding="utf-8-sig", newline="") as lines:
-            rows = [row for row in csv.reader(lines) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--data {folder}: {LIST} cannot be read: {error}") from error
-    if rows and [cell.strip().lower() for cell in rows[0]] == ["file", "text"]:
-        rows = rows[1:]
-    found = []
-    for number, row in enumerate(rows, 1):
-        if len(row) != 2 or not row[1].strip():
-            raise InputError(
-                f"--data {folder}: row {number} of {LIST} is {row}; expected a file and a text"
-            )
-        found.append((_image(folder / row[0].strip(), size), row[1].strip()))
-    if not found:
-        raise InputError(f"--data {folder}: {LIST} lists nothing")
-    return found
+    _, rows = read_list(folder, [LIST])
+    return [(_image(file, size), text) for file, text in rows]
 
 
 def _font(path: Path, size: int) -> list[tuple[Array, str]]:

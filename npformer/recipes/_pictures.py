@@ -1,4 +1,4 @@
-"""The pictures of a run: its loss, and where its attention went.
+"""Pictures: the loss of a run, where its attention went, and how sure a model is of labels.
 
 matplotlib is asked for when a picture is drawn, through its objects alone: no window, no state.
 """
@@ -20,7 +20,7 @@ _BLUE, _ORANGE, _GREY = "#1f5a96", "#d9731a", "0.35"
 
 
 class Attention(NamedTuple):
-    """What an attention picture shows."""
+    """What an attention picture shows: the weights, and perhaps what is heard meanwhile."""
 
     weights: Array  # (n_q, n_k)  rows sum to 1
     queries: Sequence[str]  # (n_q,)  the characters, or longer pieces, along y
@@ -28,6 +28,8 @@ class Attention(NamedTuple):
     title: str
     query_name: str  # what the queries are, to label the axis with
     key_name: str
+    what: str = "attention weight"
+    spectrum: Array | None = None  # (n_mels, frames)  of what the keys stand for, above them
 
 
 def draw_loss(
@@ -91,7 +93,7 @@ def draw_loss(
     for panel, name in zip(panels[1:], shares, strict=True):
         values = [100 * measures[name] for _, measures in held_out]
         panel.plot(looks, values, label=f"held out (last {values[-1]:.1f} %)", **dots)
-        panel.set_ylabel(f"{name} (%)")
+        panel.set_ylabel(f"{name} (%)", fontsize=9)
         panel.set_ylim(-4, 104)
         panel.legend(frameon=False, loc="lower right")
     for panel in panels:
@@ -105,7 +107,7 @@ def draw_loss(
 
 
 def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
-    """Draw attention weights as a heat map, characters or longer pieces along both axes.
+    """Draw attention weights as a heat map, pieces of text along both axes; above, what is heard.
 
     Parameters
     ----------
@@ -127,9 +129,21 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
         0.6 * points / 72 * (max(map(len, pieces), default=1) - 1) for pieces in (queries, keys)
     )
     size = (max(4.5, cell * len(keys) + 1.9 + wide), max(2.6, cell * len(queries) + 1.4 + high))
-    figure = _figure(path, size)
-    panel = figure.subplots()
-    image = panel.imshow(weights, cmap="Blues", vmin=0, vmax=float(weights.max()))
+    if attention.spectrum is None:
+        figure = _figure(path, size)
+        panels = [figure.subplots()]
+    else:
+        figure = _figure(path, (size[0], size[1] + 1.8))
+        panels = list(figure.subplots(2, 1, sharex=True, height_ratios=[1.8, size[1] - 1]))
+        frame = (-0.5, len(keys) - 0.5, 0, len(attention.spectrum))
+        picture = {"cmap": "Greys", "origin": "lower", "extent": frame, "aspect": "auto"}
+        panels[0].imshow(attention.spectrum, **picture)
+        panels[0].set_ylabel("frequency", color=_GREY)
+        panels[0].set_yticks([])
+        panels[0].spines[:].set_visible(False)
+    panel = panels[-1]
+    shades = {"cmap": "Blues", "vmin": 0, "vmax": float(weights.max())}
+    image = panel.imshow(weights, aspect="auto" if len(panels) > 1 else "equal", **shades)
     letters = {"family": "monospace", "size": points, "parse_math": False}
     panel.set_xticks(range(len(keys)), [_visible(c) for c in keys], **letters)
     panel.set_yticks(range(len(queries)), [_visible(c) for c in queries], **letters)
@@ -144,10 +158,52 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panel.spines[:].set_visible(False)
     panel.set_xlabel(attention.key_name, color=_GREY)
     panel.set_ylabel(attention.query_name, color=_GREY)
-    panel.set_title(attention.title, loc="left", fontsize=11, parse_math=False)
-    bar = figure.colorbar(image, ax=panel, label="attention weight", fraction=0.03, pad=0.02)
+    panels[0].set_title(attention.title, loc="left", fontsize=11, parse_math=False)
+    panels[0].tick_params(which="both", length=0)
+    bar = figure.colorbar(image, ax=panels, label=attention.what, fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
     _save(figure, path, bbox_inches="tight")  # a title may be wider than the cells
+
+
+def draw_shares(
+    path: str | os.PathLike[str], image: Any, labels: Sequence[str], shares: Array, title: str
+) -> None:
+    """Draw an image, and beside it a bar for each label.
+
+    Parameters
+    ----------
+    path : path
+        Where the picture goes; its ending chooses the format.
+    image : PIL.Image.Image or (height, width, 3) ndarray
+    labels : sequence of str
+        From top to bottom.
+    shares : (len(labels),) ndarray
+        From 0 to 1.
+    title : str
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    InputError
+        If the ending names no picture format, or there is no such folder.
+    """
+    figure = _figure(path, (8.0, max(2.8, 0.36 * len(labels) + 1.1)))
+    seen, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
+    seen.imshow(image)
+    seen.set_axis_off()
+    seen.set_title(title, loc="left", fontsize=11, parse_math=False)
+    places = np.arange(len(labels))
+    drawn = bars.barh(places, 100 * shares, color=_BLUE, height=0.7)
+    bars.bar_label(drawn, [f"{100 * share:.1f} %" for share in shares], padding=3)
+    bars.set_yticks(places, labels, parse_math=False)
+    bars.invert_yaxis()
+    bars.set_xlim(0, 115)
+    bars.set_xticks(range(0, 101, 25))
+    bars.set_xlabel("share (%)")
+    bars.tick_params(axis="y", length=0)
+    bars.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

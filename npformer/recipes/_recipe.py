@@ -19,7 +19,7 @@ from ._vocabulary import Vocabulary
 
 # What a random stream is for. Each is a function of (seed, purpose, step) and of nothing that
 # happened before, so that a run that was interrupted draws what it would have drawn.
-SPLIT, WEIGHTS, DROPOUT, BATCH, HELD_OUT, SAMPLE = range(6)
+SPLIT, WEIGHTS, DROPOUT, BATCH, HELD_OUT, SAMPLE, CLIPS = range(7)
 
 # The attentions that can be drawn: how the names of their layers begin and end.
 ATTENTIONS = {
@@ -38,7 +38,7 @@ def stream(seed: int, purpose: int, step: int = 0) -> np.random.Generator:
     seed : int
         The run's own.
     purpose : int
-        One of ``SPLIT``, ``WEIGHTS``, ``DROPOUT``, ``BATCH``, ``HELD_OUT`` and ``SAMPLE``.
+        One of ``SPLIT``, ``WEIGHTS``, ``DROPOUT``, ``BATCH``, ``HELD_OUT``, ``SAMPLE``, ``CLIPS``.
     step : int, optional
 
     Returns
@@ -66,23 +66,27 @@ class Recipe(ABC):
         What the loss is counted in.
     vocabulary : Vocabulary
         Or what has `encode`, `decode`, `pieces` and a length like it.
-    model_type : type of Model
+    model_types : tuple of types of Model
+        Those that it may train.
     attentions : tuple of str
         The keys of `ATTENTIONS` that the model has, first the one that is drawn by default.
     configuration : str
         The file in the run's folder that says what the run is of.
     products : tuple of str
         Files that `keep` writes there.
+    translates : bool
+        Whether `respond` makes of a text another that says the same; it then takes ``beams``.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     unit: ClassVar[str]
     settings_type: ClassVar[type[Settings]]
-    model_type: ClassVar[type[Model]]
+    model_types: ClassVar[tuple[type[Model], ...]]
     attentions: ClassVar[tuple[str, ...]]
     configuration: ClassVar[str] = "config.json"
     products: ClassVar[tuple[str, ...]] = ()
+    translates: ClassVar[bool] = False
     settings: Any
     vocabulary: Any
 
@@ -212,7 +216,8 @@ class Recipe(ABC):
         tokens : int or None
             The most that is generated; None leaves it to the recipe.
         **sampling
-            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``.
+            ``temperature``, ``top_k``, ``top_p`` (None leaves it to the recipe), and ``rng``; or,
+            of a recipe that translates, ``beams`` alone, for beam search.
         """
 
     @staticmethod

@@ -78,7 +78,7 @@ class Captions(Recipe):
     summary: ClassVar[str] = "CLIP on images and the words for them"
     unit: ClassVar[str] = "nats per pair"
     settings_type: ClassVar[type[Settings]] = CaptionsSettings
-    model_type: ClassVar[type[Model]] = CLIP
+    model_types: ClassVar[tuple[type[Model], ...]] = (CLIP,)
     attentions: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(self, settings: CaptionsSettings) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.arrays import Array, BoolArray
 from ..core.run import Run
-from ..generation import generate
+from ..generation import beam_search, generate
 from ..models import Model, Transformer, TransformerConfig
 from ._pictures import Attention
 from ._recipe import BATCH, HELD_OUT, SPLIT, Recipe, pick_attention, smoothed_entropy, stream
@@ -59,8 +59,9 @@ class Dates(Recipe):
     summary: ClassVar[str] = "encoder-decoder: dates as people write them to ISO dates"
     unit: ClassVar[str] = "nats per character"
     settings_type: ClassVar[type[Settings]] = DatesSettings
-    model_type: ClassVar[type[Model]] = Transformer
+    model_types: ClassVar[tuple[type[Model], ...]] = (Transformer,)
     attentions: ClassVar[tuple[str, ...]] = ("cross", "self", "encoder")
+    translates: ClassVar[bool] = True
 
     def __init__(self, settings: DatesSettings) -> None:
         super().__init__(settings)
@@ -251,7 +252,8 @@ def translate(
         The most that is written for each.
     **sampling
         ``temperature`` (None and 0 take the likeliest character each time), ``top_k``,
-        ``top_p`` and ``rng``, as in `npformer.generation.generate`.
+        ``top_p`` and ``rng``, as in `npformer.generation.generate`; or ``beams`` alone, as in
+        `npformer.generation.beam_search`.
 
     Returns
     -------
@@ -269,10 +271,14 @@ def decode(
     tokens: int = ANSWER + 1,
     *,
     temperature: float | None = None,
+    beams: int | None = None,
     **sampling: Any,
 ) -> Array:
     """Return the ids that the model writes, without the start token; `translate` says more."""
     start, end = vocabulary.ids[START], vocabulary.ids[END]
+    if beams is not None:
+        search: dict[str, Any] = {"start": start, "stop": end, "num_beams": beams}
+        return beam_search(model, source, tokens, mask=mask, **search).best
     temperature = 0.0 if temperature is None else temperature
     how = {"start": start, "stop": end, "mask": mask, "temperature": temperature, **sampling}
     ids: Array = generate(model, source, tokens, **how)

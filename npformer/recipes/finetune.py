@@ -70,7 +70,7 @@ class Finetune(Text):
     unit: ClassVar[str] = "nats per token"
     counted: ClassVar[str] = "tokens"
     settings_type: ClassVar[type[Settings]] = FinetuneSettings
-    model_type: ClassVar[type[Model]] = GPT
+    model_types: ClassVar[tuple[type[Model], ...]] = (GPT,)
     rows: ClassVar[int] = 4
     # config.json is the model's own.
     configuration: ClassVar[str] = "run.json"

@@ -89,7 +89,7 @@ class Masked(TextRecipe):
     summary: ClassVar[str] = "BERT that fills in the characters of a text"
     unit: ClassVar[str] = "nats per asked character"
     settings_type: ClassVar[type[Settings]] = MaskedSettings
-    model_type: ClassVar[type[Model]] = BERT
+    model_types: ClassVar[tuple[type[Model], ...]] = (BERT,)
     attentions: ClassVar[tuple[str, ...]] = ("encoder",)
 
     def __init__(self, settings: MaskedSettings) -> None:

@@ -107,7 +107,7 @@ class Text(TextRecipe):
     summary: ClassVar[str] = "GPT on the characters of a text"
     unit: ClassVar[str] = "nats per character"
     settings_type: ClassVar[type[Settings]] = TextSettings
-    model_type: ClassVar[type[Model]] = GPT
+    model_types: ClassVar[tuple[type[Model], ...]] = (GPT,)
     attentions: ClassVar[tuple[str, ...]] = ("self",)
     rows: ClassVar[int] = 32
 

@@ -100,7 +100,7 @@ class Translate(Recipe):
     summary: ClassVar[str] = "encoder-decoder: texts to their translations"
     unit: ClassVar[str] = "nats per token"
     settings_type: ClassVar[type[Settings]] = TranslateSettings
-    model_type: ClassVar[type[Model]] = Transformer
+    model_types: ClassVar[tuple[type[Model], ...]] = (Transformer,)
     attentions: ClassVar[tuple[str, ...]] = ("cross", "self", "encoder")
 
     def __init__(self, settings: TranslateSettings) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 
 from ..core.arrays import Array, describe
 from ..core.layer import Layer
+from ..core.parameter import Parameter
 from ..core.run import Run
 from ..models._model import Model
 
-_PLAIN = (int, float, str, bool, NoneType)
+_PLAIN = frozenset({int, float, str, bool, NoneType})
 Batch = tuple[Array | None, ...]
 
 
@@ -54,16 +55,16 @@ class Replicas:
 def _describe(item: Any, state: list[Any], seen: set[int]) -> None:
     """Add to `state` an object and all that it holds, as a list of objects in a fixed order."""
     state.append(item)
-    if isinstance(item, _PLAIN) or id(item) in seen:
+    if type(item) in _PLAIN or isinstance(item, (Parameter, np.ndarray)) or id(item) in seen:
         return
-    if isinstance(item, list | tuple | set | frozenset):
+    if isinstance(item, dict):
+        held = item
+    elif isinstance(item, (list, tuple, set, frozenset)):
         seen.add(id(item))
         state.append(len(item))
         for child in item:
             _describe(child, state, seen)
         return
-    if isinstance(item, dict):
-        held = item
     elif isinstance(item, Layer) or dataclasses.is_dataclass(item):
         held = getattr(item, "__dict__", {})
     else:
@@ -72,13 +73,16 @@ def _describe(item: Any, state: list[Any], seen: set[int]) -> None:
     state.append(len(held))
     for key, child in held.items():
         state.append(key)
-        _describe(child, state, seen)
+        if type(child) in _PLAIN:  # as most are, and told at once
+            state.append(child)
+        else:
+            _describe(child, state, seen)
 
 
 def _same(state: list[Any], other: list[Any]) -> bool:
     """Say whether two descriptions are of the same objects, plain values being equal."""
     return len(state) == len(other) and all(
-        a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
+        a is b or (type(a) is type(b) and type(a) in _PLAIN and a == b)
         for a, b in zip(state, other, strict=True)
     )
 

@@ -148,6 +148,12 @@ def test_positions_that_no_window_reaches_have_no_gradient():
     np.testing.assert_array_equal(dx.any(axis=1), [True, True, False, True, True, False, False])
 
 
+def test_padding_may_be_more_than_what_it_is_put_beside():
+    arrays = [normal(0, 1, 2), normal(1, 3, 2, 3), normal(2, 3)]
+    dy = normal(3, 2, 3)
+    assert_gradients(lambda *a: F.conv1d(*a, padding=(0, 3)), F.conv1d_backward, arrays, dy)
+
+
 def test_an_empty_batch_gives_zero_gradients():
     y, saved = F.conv1d(np.ones((0, 5, 3)), np.ones((2, 3, 3)), np.ones(2), 1, 1)
     assert y.shape == (0, 5, 2)

@@ -205,6 +205,14 @@ def test_long_inputs_lose_nothing_in_float32():
     np.testing.assert_allclose(dx, want_dx, atol=2e-3 * np.abs(want_dx).max())
 
 
+def test_log_probabilities_of_minus_a_million_are_no_trouble():
+    """Of 3 steps the class may fill one, two or all: 6 paths, in 3, 4 and 3 of them each step."""
+    inputs = np.full((1, 3, 2), -1e6), np.array([[1]]), np.array([3]), np.array([1])
+    loss, dx = pass_of(*inputs)
+    assert math.isclose(loss, 3e6 - math.log(6), rel_tol=1e-14)
+    np.testing.assert_allclose(dx[0], np.array([[3, 3], [2, 4], [3, 3]]) / -6, rtol=1e-8)
+
+
 def test_impossible_classes_are_left_out():
     """The blank is impossible at the second step: of the three paths, "a a" and "- a" are left."""
     x = np.full((1, 2, 3), -np.inf)

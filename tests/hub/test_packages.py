@@ -5,6 +5,8 @@ import sys
 import pytest
 from support.recipes import said
 
+from npformer.core.errors import MissingExtraError
+from npformer.formats import open_tokenizer
 from npformer.hub import PACKAGES, find_weights
 from npformer.recipes._settings import InputError
 
@@ -118,3 +120,18 @@ def test_vectors_that_are_made_otherwise_are_refused(files, expected, tmp_path, 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert expected in said(capsys, "embed", str(tmp_path), "a", status=2)
+
+
+def test_marians_tokenizer_without_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    (tmp_path / "source.spm").write_bytes(b"")
+    with pytest.raises(MissingExtraError, match=r"sentencepiece is needed to .*npformer\[hub\]"):
+        open_tokenizer(tmp_path)
+
+
+def test_an_image_without_the_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    (tmp_path / "a.png").write_bytes(b"")
+    words = ["classify", str(tmp_path / "a.png"), "--model", "x", "--labels", "a", "b"]
+    message = said(capsys, *words, status=1)
+    assert "PIL is needed to read images; install it with: pip install 'npformer[cli]'" in message

@@ -48,6 +48,17 @@ def test_attention(tmp_path, queries, keys):
     assert (tmp_path / "a.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.parametrize("steps", [1, 50])
+def test_attention_to_a_sound_stands_below_its_spectrum(tmp_path, steps):
+    spectrum = np.random.default_rng(0).random((8, 2 * steps), np.float32)
+    times = ["0.0"] + [""] * (steps - 1)
+    shown = attention(["a", " "], times)._replace(what="probability", spectrum=spectrum)
+    draw_attention(tmp_path / "a.svg", shown)
+    drawn = (tmp_path / "a.svg").read_text()
+    assert all(f"<!-- {words} -->" in drawn for words in ("probability", "frequency", "written"))
+    assert drawn.count("<image") >= 3  # spectrum, weights, colour bar
+
+
 def test_the_ending_chooses_the_format(tmp_path):
     draw_attention(tmp_path / "a.svg", attention(["1"], ["a"]))
     assert "<svg" in (tmp_path / "a.svg").read_text()

@@ -18,11 +18,12 @@ def stack(kind, num_layers=3, **options):
 
 @pytest.mark.parametrize("kind", [Encoder, Decoder])
 @pytest.mark.parametrize(("norm", "type_"), [("layer", LayerNorm), ("rms", RMSNorm)])
-def test_pre_norm_stacks_end_with_a_norm_and_post_norm_stacks_do_not(kind, norm, type_):
-    assert type(kind(2, D, 2, norm=norm, norm_position="pre").norm) is type_
-    post = kind(2, D, 2, norm=norm, norm_position="post")
-    assert post.norm is None
-    assert not any(name.startswith("norm.") for name, _ in post.named_parameters())
+def test_pre_norm_stacks_end_with_a_norm_and_post_norm_stacks_do_not_unless_told(kind, norm, type_):
+    for where, by_itself in (("pre", True), ("post", False)):
+        for told, ends in ((None, by_itself), (True, True), (False, False)):
+            one = kind(2, D, 2, norm=norm, norm_position=where, final_norm=told)
+            assert type(one.norm) is (type_ if ends else type(None))
+            assert any(name.startswith("norm.") for name, _ in one.named_parameters()) == ends
 
 
 @pytest.mark.parametrize("where", ["pre", "post"])

@@ -259,6 +259,8 @@ def test_weights_start_small_and_what_ends_a_branch_smaller(kind, position):
             continue
         ends_a_branch = name.endswith(("out_proj.weight", "down.weight"))
         std = 0.02 / np.sqrt(2 * 3) if ends_a_branch else 0.02
+        if ".conv" in name:
+            std = np.sqrt(2 / (p.value.shape[1] * p.value.shape[2]))
         np.testing.assert_allclose(p.value.std(), std, rtol=5 / np.sqrt(2 * p.value.size))
         np.testing.assert_allclose(p.value.mean(), 0, atol=5 * std / np.sqrt(p.value.size))
 

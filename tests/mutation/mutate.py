@@ -7,9 +7,9 @@ not made.
 
 import ast
 import copy
-import difflib
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SWAPPED = {
@@ -92,18 +92,36 @@ def mutants(function: ast.FunctionDef) -> list[Mutant]:
     function = copy.deepcopy(function)
     if ast.get_docstring(function) is not None:
         del function.body[0]
-    original = ast.unparse(function)
-    made: dict[str, Mutant] = {}
+    lines = ast.unparse(function).splitlines()
+    places = _places(function, lines)
+    made: dict[tuple[str, ...], Mutant] = {}
     times: Counter[tuple[str, str]] = Counter()
-    for kind, line in _each(function):
-        source = ast.unparse(function)
-        if source != original and source not in made and _compiles(source):
-            before, after = _difference(original, source)
+    for kind, line, old, new in _each(function):
+        first, end = places[old]
+        fragment = "\n".join(map(ast.unparse, new))
+        changed = _put_in(fragment, lines[first])
+        whole = (*lines[:first], *changed, *lines[end:])
+        if changed != lines[first:end] and whole not in made and _compiles(fragment):
+            before, after = _difference(lines, whole)
             times[before, after] += 1
             if times[before, after] > 1:
                 after += f"  # {times[before, after]}"
-            made[source] = Mutant(kind, line, before, after, source)
+            made[whole] = Mutant(kind, line, before, after, "\n".join(whole))
     return list(made.values())
+
+
+def drawn(made: list[Mutant], number: int | None, seed: int) -> list[Mutant]:
+    """Return `number` of these mutants in their order, or all if it is None or there are fewer.
+
+    Which ones, follows from `seed` and from each mutant alone, so that most stay when the function
+    is changed.
+    """
+
+    def lot(mutant: Mutant) -> bytes:
+        return hashlib.sha256(f"{seed}\n{mutant.source}".encode()).digest()
+
+    chosen = {m.source for m in sorted(made, key=lot)[:number]}
+    return [mutant for mutant in made if mutant.source in chosen]
 
 
 def bare(line: str) -> str:
@@ -111,21 +129,48 @@ def bare(line: str) -> str:
     return line.translate(str.maketrans("", "", "() "))
 
 
-def _compiles(source: str) -> bool:
+def _places(function: ast.FunctionDef, lines: list[str]) -> dict[ast.stmt, tuple[int, int]]:
+    """Return where in its `lines` each statement of `function` begins, and where it ends."""
+    places = {}
+    twin = ast.parse("\n".join(lines)).body[0]
+    for mine, other in zip(ast.walk(function), ast.walk(twin), strict=True):
+        if isinstance(mine, ast.stmt):
+            first = min(s.lineno for s in (other, *getattr(other, "decorator_list", ())))
+            places[mine] = first - 1, other.end_lineno
+    return places
+
+
+def _put_in(fragment: str, first: str) -> list[str]:
+    """Return the lines of `fragment` as they stand in place of a statement that begins `first`."""
+    margin = first[: len(first) - len(first.lstrip())]
+    if first.startswith(f"{margin}elif "):
+        fragment = f"el{fragment}"
+    return [f"{margin}{line}" if line else line for line in fragment.splitlines()]
+
+
+def _compiles(fragment: str) -> bool:
+    inside = ["def f():", " for _ in ():", *(f"  {line}" for line in fragment.splitlines())]
     try:
-        compile(source, "mutant", "exec")
+        compile("\n".join(inside), "mutant", "exec")
     except SyntaxError:
         return False
     return True
 
 
-def _difference(before: str, after: str) -> tuple[str, str]:
-    lines = [*difflib.ndiff(before.splitlines(), after.splitlines())]
-    return tuple(" ".join(line[2:].strip() for line in lines if line[0] == s) for s in "-+")
+def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, str]:
+    """Return what stands between the lines that both begin with and those that both end with."""
+    most = min(len(before), len(after))
+    first = next((i for i in range(most) if before[i] != after[i]), most)
+    rest = range(most - first)
+    last = next((i for i in rest if before[-1 - i] != after[-1 - i]), most - first)
+    both = before[first : len(before) - last], after[first : len(after) - last]
+    return tuple(" ".join(line.strip() for line in lines) for lines in both)
 
 
-def _each(function: ast.FunctionDef) -> Iterator[tuple[str, int]]:
-    """Turn `function` into each of its mutants in place, and back after each."""
+def _each(
+    function: ast.FunctionDef,
+) -> Iterator[tuple[str, int, ast.stmt, list[ast.stmt]]]:
+    """Yield mistake, line, a statement, and what may stand in its place while this is looked at."""
     bound = {a.arg: -1 for a in (*function.args.args, *function.args.kwonlyargs)}
     for node in ast.walk(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -149,22 +194,17 @@ def _in_formulas(function: ast.FunctionDef) -> set[str]:
 
 def _statements(
     parent: ast.AST, bound: dict[str, int], numbers: set[str]
-) -> Iterator[tuple[str, int]]:
+) -> Iterator[tuple[str, int, ast.stmt, list[ast.stmt]]]:
     for block in ("body", "orelse", "finalbody"):
         statements = getattr(parent, block, None)
-        if not isinstance(statements, list):
-            continue
-        whole = [*statements]
-        for at, statement in enumerate(whole):
+        for statement in statements if isinstance(statements, list) else ():
             names = {n: n in numbers for n, line in bound.items() if line < statement.lineno}
             for kind, new in _other_statements(statement, names):
-                statements[at : at + 1] = new
-                yield kind, statement.lineno
-                statements[:] = whole
+                yield kind, statement.lineno, statement, new
             for node, field, index, old in _expressions(statement):
                 for kind, other in _other_expressions(old, node, field, names):
                     _put(node, field, index, other)
-                    yield kind, old.lineno
+                    yield kind, old.lineno, statement, [statement]
                 _put(node, field, index, old)
             yield from _statements(statement, bound, numbers)
 

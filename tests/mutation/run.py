@@ -3,7 +3,8 @@
 ``python tests/mutation/run.py [NAME ...]``: a NAME is a file, a function or a class, such as
 ``linear``, ``linear_backward`` or ``"layers/linear.py Linear.backward"``; without one, all are
 taken. The exit status is 1 if a mutant survives that ``equivalents.txt`` does not list, or if
-what it lists does not exist or is killed after all.
+what it lists does not exist or is killed after all. ``--sample 100`` tries no more than 100 mutants
+of each function, and ``--tests tests/functional -k conv1d`` runs fewer tests, for those in a hurry.
 
 How it works: package and tests are copied to a temporary folder, where pytest imports and
 collects them once. A first pass over the original finds out which tests reach which function.
@@ -17,6 +18,7 @@ survives these, and is not listed, meets the next nearest, up to `FAR` seconds.
 import argparse
 import ast
 import copy
+import gc
 import importlib
 import inspect
 import os
@@ -34,7 +36,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
-from mutate import bare, mutants
+from mutate import bare, drawn, mutants
 from targets import targets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,19 +60,24 @@ LATE = (signal.SIGPROF, signal.SIGALRM)
 class Runner:
     """A pytest plugin that, in place of running the tests once, runs them once a mutant."""
 
-    def __init__(self, root, chosen, listed, processes):
-        self.root, self.chosen, self.listed = root, chosen, listed
+    def __init__(self, root, chosen, made, listed, processes):
+        self.root, self.chosen, self.made, self.listed = root, chosen, made, listed
         self.processes = processes
         self.outcomes = []  # (target, mutant, who killed it or None)
         self.failed = False
         self.trouble = ""  # why nothing was tried
+
+    def pytest_configure(self, config):
+        config.option.tbstyle = "native"  # the fastest: nobody reads it
 
     def pytest_collection(self):
         """Spare hypothesis the search for the smallest example: one that fails will do."""
         from hypothesis import Phase, settings
 
         phases = (Phase.explicit, Phase.generate)
-        settings.register_profile("mutation", settings.default, phases=phases)
+        settings.register_profile(
+            "mutation", settings.default, phases=phases, report_multiple_bugs=False
+        )
         settings.load_profile("mutation")
 
     def pytest_collectreport(self, report):
@@ -82,6 +89,7 @@ class Runner:
             return True
         self.items = {item.nodeid: item for item in session.items}
         self.functions = {target.name: self.function(target) for target in self.chosen}
+        gc.freeze()  # what is there already, no process of a mutant need look at
         first = Fork(self.baseline, 600).result()
         if isinstance(first, str):
             self.trouble = f"without any mutant {first} does not pass"
@@ -133,7 +141,7 @@ class Runner:
 
     def try_all(self, took, reached):
         tried, kills = Counter(), Counter()  # by target and test
-        running, waiting = {}, {target.name: mutants(target.node) for target in self.chosen}
+        running, waiting = {}, {name: [*some] for name, some in self.made.items()}
         queue = deque((t, m, 0) for t in self.chosen for m in waiting[t.name])
 
         def wait():
@@ -282,18 +290,15 @@ def read_equivalents(path):
     return listed
 
 
-def stale(chosen, outcomes, listed):
+def stale(chosen, made, outcomes, listed):
     """What `equivalents.txt` lists for these targets and should not."""
-    names = {target.name for target in chosen}
-    found = defaultdict(list)
-    for target, mutant, killer in outcomes:
-        found[key(target, mutant)].append(killer)
+    known = {key(target, mutant) for target in chosen for mutant in made[target.name]}
     for entry, text in listed.items():
-        if entry[0] in names:
-            if not found[entry]:
-                yield f"there is no such mutant: {text}"
-            for killer in filter(None, found[entry]):
-                yield f"it is killed by {killer}: {text}"
+        if entry[0] in made and entry not in known:
+            yield f"there is no such mutant: {text}"
+    for target, mutant, killer in outcomes:
+        if killer is not None and key(target, mutant) in listed:
+            yield f"it is killed by {killer}: {listed[key(target, mutant)]}"
 
 
 def main(arguments=None):
@@ -301,6 +306,12 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="file, function or class")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="at once (2)")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="of each function, at most N mutants"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="that the sample has (0)")
+    parser.add_argument("--tests", action="append", metavar="PATH", help="to run, and no others")
+    parser.add_argument("-k", default="", metavar="EXPR", help="of the tests, those it fits")
     parser.add_argument("--list", action="store_true", help="show the mutants and run nothing")
     parser.add_argument("--root", type=Path, default=ROOT, help="of the project")
     options = parser.parse_args(arguments)
@@ -318,18 +329,20 @@ def main(arguments=None):
                 parser.error(f"nothing is called {name!r}")
         if options.names:
             chosen = [t for t in chosen if any(t.answers_to(name) for name in options.names)]
+        every = {target.name: mutants(target.node) for target in chosen}
+        made = {name: drawn(all_, options.sample, options.seed) for name, all_ in every.items()}
         if options.list:
             for target in chosen:
-                for mutant in mutants(target.node):
+                for mutant in made[target.name]:
                     print(f"{PACKAGE}/{target.file}:{mutant.line} {target.qualname}: {mutant.kind}")
                     print(f"    - {mutant.before}\n    + {mutant.after}")
             return 0
         sys.path[0] = str(root)
         os.chdir(root)
-        runner = Runner(root, chosen, listed, options.processes)
+        runner = Runner(root, chosen, made, listed, options.processes)
         flags = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:timeout", "-s"]
-        paths = [t for t in TESTS if (root / t).exists()]
-        status = pytest.main([*flags, *paths], plugins=[runner])
+        paths = [t for t in options.tests or TESTS if (root / t).exists()]
+        status = pytest.main([*flags, "-k", options.k, *paths], plugins=[runner])
         os.chdir(options.root)
     if runner.trouble or not runner.outcomes:
         print(runner.trouble or f"pytest tried nothing and ended with status {status}")
@@ -337,14 +350,16 @@ def main(arguments=None):
     outcomes = runner.outcomes
     survivors = [o for o in outcomes if o[2] is None and key(*o[:2]) not in listed]
     equivalents = sum(killer is None for *_, killer in outcomes) - len(survivors)
-    wrong = [*stale(chosen, outcomes, listed)]
+    wrong = [*stale(chosen, every, outcomes, listed)]
     for what in wrong:
         print(f"\nlisted as equivalent, but {what}")
     killed, counted = len(outcomes) - equivalents - len(survivors), len(outcomes) - equivalents
     ends = Counter(killer for *_, killer in outcomes if killer in ("the time limit", "a crash"))
     by = "".join(f" ({n} by {what})" for what, n in ends.items())
+    total = sum(map(len, every.values()))
+    share = f" of {total}, drawn by seed {options.seed}" if len(outcomes) < total else ""
     print(
-        f"\n{len(outcomes)} mutants: {killed} killed{by}, {equivalents} equivalent, "
+        f"\n{len(outcomes)} mutants{share}: {killed} killed{by}, {equivalents} equivalent, "
         f"{len(survivors)} survive; score {100 * killed / max(counted, 1):.2f} %, "
         f"{time.perf_counter() - start:.0f} s"
     )

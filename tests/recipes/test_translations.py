@@ -121,7 +121,9 @@ def test_a_bible_that_is_cut_off_is_refused(letter, tmp_path):
         read_translations(str(tmp_path))
 
 
-def test_a_folder_of_anything_else_is_refused_with_how_to_get_pairs(tmp_path, capsys):
+def test_a_folder_of_anything_else_is_refused_with_how_to_get_pairs(tmp_path, monkeypatch, capsys):
+    for name in ("sacrebleu.metrics", "tokenizers"):
+        monkeypatch.setitem(sys.modules, name, _Anything())
     for words, said in (
         ([], "--data is missing; expected a file of lines 'text TAB translation'"),
         (["--data", str(tmp_path)], "holds 0 SWORD modules (mods.d/*.conf); expected two"),

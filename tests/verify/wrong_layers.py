@@ -497,12 +497,12 @@ case(
 )
 case("DecoderLayer: memory's sign", "post", method(_memory_of_the_wrong_sign), "sign")
 case("DecoderLayer: memory doubled", "pre", method(_doubled), "factor")
-case("Encoder: layers undone in the wrong order", "post", method(_last_layer_for_all), *ANYTHING)
+case("Encoder: layers undone in the wrong order", "pre", method(_last_layer_for_all), *ANYTHING)
 case("Encoder: the last norm not undone", "pre", method(_norm_skipped), "zero", *ANYTHING)
 case("Decoder: memory of the last layer alone", "pre", method(_first_part_of_memory), *ANYTHING)
 case(
     "Decoder: a weight inside overwritten",
-    "post",
+    "pre",
     method(_overwrites, "layers.1.cross_attention.out_proj"),
     "not accumulated",
 )
