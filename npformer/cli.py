@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._version import __version__
+from .compare.command import register_compare
 from .core.errors import MissingExtraError, NonFiniteError
 from .hub.commands import register_chat, register_embed, register_generate, register_models
 from .hub.media_commands import register_classify, register_transcribe, register_translate
@@ -286,6 +287,7 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     _register_sample,
     _register_attention,
     _register_check,
+    register_compare,
     register_models,
     register_embed,
     register_generate,

@@ -66,7 +66,7 @@ def draw_loss(
         If the ending names no picture format, or there is no such folder.
     """
     shares = [name for name in (held_out[0][1] if held_out else {}) if name != "loss"]
-    figure = _figure(path, (7.0, 4.2 + max(0, len(shares) - 1) * 1.4))  # a panel each
+    figure = new_figure(path, (7.0, 4.2 + max(0, len(shares) - 1) * 1.4))  # a panel each
     panels = figure.subplots(
         1 + len(shares), 1, sharex=True, squeeze=False, height_ratios=[2] + [1] * len(shares)
     )[:, 0]
@@ -103,7 +103,7 @@ def draw_loss(
     panels[-1].set_xlabel("step")
     panels[-1].set_xlim(0, max(len(train), 1))
     top.set_title(title, loc="left", parse_math=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
@@ -130,10 +130,10 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     )
     size = (max(4.5, cell * len(keys) + 1.9 + wide), max(2.6, cell * len(queries) + 1.4 + high))
     if attention.spectrum is None:
-        figure = _figure(path, size)
+        figure = new_figure(path, size)
         panels = [figure.subplots()]
     else:
-        figure = _figure(path, (size[0], size[1] + 1.8))
+        figure = new_figure(path, (size[0], size[1] + 1.8))
         panels = list(figure.subplots(2, 1, sharex=True, height_ratios=[1.8, size[1] - 1]))
         frame = (-0.5, len(keys) - 0.5, 0, len(attention.spectrum))
         picture = {"cmap": "Greys", "origin": "lower", "extent": frame, "aspect": "auto"}
@@ -162,7 +162,7 @@ def draw_attention(path: str | os.PathLike[str], attention: Attention) -> None:
     panels[0].tick_params(which="both", length=0)
     bar = figure.colorbar(image, ax=panels, label=attention.what, fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
-    _save(figure, path, bbox_inches="tight")  # a title may be wider than the cells
+    save_figure(figure, path, bbox_inches="tight")  # a title may be wider than the cells
 
 
 def draw_shares(
@@ -188,7 +188,7 @@ def draw_shares(
     InputError
         If the ending names no picture format, or there is no such folder.
     """
-    figure = _figure(path, (8.0, max(2.8, 0.36 * len(labels) + 1.1)))
+    figure = new_figure(path, (8.0, max(2.8, 0.36 * len(labels) + 1.1)))
     seen, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
     seen.imshow(image)
     seen.set_axis_off()
@@ -203,7 +203,7 @@ def draw_shares(
     bars.set_xlabel("share (%)")
     bars.tick_params(axis="y", length=0)
     bars.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
@@ -226,7 +226,16 @@ def _visible(piece: str) -> str:
     return piece.translate({ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥"})
 
 
-def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
+def new_figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
+    """Return an empty figure (inches), once it is sure that it can be saved at `path`.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    InputError
+        If the ending names no picture format, or there is no such folder.
+    """
     check_folder(path)
     figure = optional("matplotlib.figure", extra="cli", purpose="draw pictures").Figure(
         figsize=size, layout="constrained"
@@ -244,7 +253,8 @@ def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
     return figure
 
 
-def _save(figure: Any, path: str | os.PathLike[str], **how: Any) -> None:
+def save_figure(figure: Any, path: str | os.PathLike[str], **how: Any) -> None:
+    """Write a figure to its file."""
     with warnings.catch_warnings():
         # A character that the font lacks is drawn as a box; that is no reason to stop.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")

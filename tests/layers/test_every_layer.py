@@ -14,7 +14,7 @@ BATCHED = [
     for e in catalogue.examples()
     if e.name in NAMES
     and not e.options
-    and e.subject not in ("GPT", "Transformer")
+    and e.subject not in ("GPT", "Transformer", "CTC")
     and all(x.ndim == (2 if e.subject == "Embedding" else 3) for x in e.inputs)
 ]
 

@@ -1,0 +1,254 @@
+r"""What is measured: time against length, how far a gradient reaches, and what is remembered.
+
+Reach.  With J_t = dy_T / dx_t, the Jacobian (D, D) of the last output by the input d = T - t places
+before, the gradient that arrives there is dx_t = J_t^T dy_T. Of random dy_T with entries of +1 or
+-1, independent, E[dy dy^T] = 1 and so
+
+    E |J_t^T dy|^2 = E tr(J_t^T dy dy^T J_t) = tr(J_t^T J_t) = |J_t|^2     (Frobenius)
+
+so that the mean over draws of the squared gradient is the squared norm of the Jacobian
+(Hutchinson's estimate), and one backward pass a draw gives it for all distances.
+
+Recall.  A sequence of random tokens; the answer, at its last place, is the token d places before.
+All others tell nothing about it, so that a model which cannot hear d places back does no better
+than a guess, 1 in V.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import functional as F
+from ..core.arrays import Array
+from ..core.layer import Layer
+from ..core.run import Run
+from ..layers import Embedding, LearnedPositionalEncoding, Linear
+from ..training import AdamW, clip_grad_norm
+from .mixers import MIXERS, Mixer
+
+VOCABULARY = 16  # tokens of the recall task: a guess is right once in 16
+_BATCH = 32
+_HELD_OUT = 512  # sequences that a model has not seen
+
+
+class Times(NamedTuple):
+    """Seconds of one pass forward and backward, for each length."""
+
+    lengths: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def exponent(self) -> float:
+        """The power of the length that the longer half of them shows."""
+        half = min(len(self.lengths) // 2, len(self.lengths) - 2)
+        return exponent(self.lengths[half:], self.seconds[half:])
+
+
+class Reach(NamedTuple):
+    """The norm of dy_T / dx_t at each distance T - t, from 0 on."""
+
+    norms: Array  # (length,)
+
+    def at(self, distance: int) -> float:
+        """Relative to the norm at distance 0."""
+        return float(self.norms[distance] / self.norms[0])
+
+
+class Recall(NamedTuple):
+    """What a model learned of a token at a distance."""
+
+    width: int
+    parameters: int
+    right: float  # share of held-out answers that are right
+
+
+def exponent(lengths: Sequence[int], seconds: Sequence[float]) -> float:
+    """Fit seconds = c length^a by least squares of logarithms, and return a.
+
+    Parameters
+    ----------
+    lengths, seconds : sequences of positive numbers, two or more, of the same length
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, or not equally many, or one is not positive.
+    """
+    if len(lengths) != len(seconds) or len(lengths) < 2:
+        raise ValueError(
+            f"exponent: {len(lengths)} lengths and {len(seconds)} times; expected two or more of "
+            f"each, and as many of both"
+        )
+    if min(*lengths, *seconds) <= 0:
+        raise ValueError("exponent: a length or a time is not positive, and has no logarithm")
+    slope: float = np.polyfit(np.log(lengths), np.log(seconds), 1)[0]
+    return float(slope)
+
+
+def measure_times(
+    mixer: Mixer,
+    lengths: Iterable[int],
+    width: int,
+    *,
+    repeats: int = 5,
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float32,
+) -> Times:
+    """Time one pass forward and backward on one sequence of each length.
+
+    Parameters
+    ----------
+    mixer : Mixer
+    lengths : iterable of int
+    width : int
+    repeats : int, optional
+        The least of so many is taken: what disturbs a pass only makes it longer.
+    rng : numpy.random.Generator
+    dtype : float32 or float64, optional
+
+    Returns
+    -------
+    Times
+    """
+    layer, lengths, seconds = mixer.build(width, rng, dtype), tuple(lengths), []
+    for length in lengths:
+        x = rng.standard_normal((1, length, width)).astype(dtype)
+        found = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            y, saved = layer.forward(x)
+            layer.backward(y, saved)
+            found.append(time.perf_counter() - start)
+        seconds.append(min(found))
+    return Times(lengths, tuple(seconds))
+
+
+def measure_reach(
+    mixer: Mixer,
+    length: int,
+    width: int,
+    *,
+    rng: np.random.Generator,
+    layer: Layer | None = None,
+    draws: int = 8,
+) -> Reach:
+    """Estimate |dy_T / dx_t| for all t, in float64.
+
+    Parameters
+    ----------
+    mixer : Mixer
+    length, width : int
+    rng : numpy.random.Generator
+        Of the weights, the input (standard normal) and the cotangents.
+    layer : Layer, optional
+        That is measured, in place of a fresh one of `mixer`.
+    draws : int, optional
+        Cotangents, over which the squares are averaged.
+
+    Returns
+    -------
+    Reach
+    """
+    layer = layer or mixer.build(width, rng, np.float64)
+    x = rng.standard_normal((1, length, width))
+    y, saved = layer.forward(x)
+    squares = np.zeros(length)
+    for _ in range(draws):
+        dy = np.zeros_like(y)
+        dy[0, -1] = rng.choice([-1.0, 1.0], width)
+        dx: Array = layer.backward(dy, saved)
+        squares += np.sum(dx[0] ** 2, axis=-1)
+    return Reach(np.sqrt(squares / draws)[::-1])
+
+
+class Recaller(Layer):
+    """Tokens, with their positions, through a mixer to the classes of the answer.
+
+    Parameters
+    ----------
+    mixer : Mixer
+    width, length : int
+    rng : numpy.random.Generator
+    dtype : float32 or float64, optional
+    """
+
+    def __init__(
+        self,
+        mixer: Mixer,
+        width: int,
+        length: int,
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.tokens = Embedding(VOCABULARY, width, rng=rng, dtype=dtype)
+        self.positions = LearnedPositionalEncoding(width, length, rng=rng, dtype=dtype)
+        for table in (self.tokens.weight, self.positions.weight):
+            table.value /= np.std(table.value)  # as large as what a norm would make of them
+        self.mixer = mixer.build(width, rng, dtype)
+        self.head = Linear(width, VOCABULARY, rng=rng, dtype=dtype)
+
+    def forward(self, ids: Array, *, run: Run | None = None) -> tuple[Array, Any]:
+        """Map ids (batch, length) to logits (batch, VOCABULARY) of the last place."""
+        e, tokens = self.tokens.forward(ids)
+        x, positions = self.positions.forward(e)
+        h, mixed = self.mixer.forward(x, run=run)
+        logits, head = self.head.forward(h[:, -1])
+        return logits, (tokens, positions, mixed, head, h.shape)
+
+    def backward(self, dy: Array, saved: Any, run: Run | None = None) -> None:
+        """Add to the gradients of all weights."""
+        tokens, positions, mixed, head, shape = saved
+        dh = np.zeros(shape, dy.dtype)
+        dh[:, -1] = self.head.backward(dy, head)
+        dx = self.mixer.backward(dh, mixed)
+        self.tokens.backward(self.positions.backward(dx, positions), tokens)
+
+
+def measure_recall(
+    mixer: Mixer, distance: int, width: int, *, steps: int, rng: np.random.Generator
+) -> Recall:
+    """Train a `Recaller` on fresh sequences, and test it on others.
+
+    Parameters
+    ----------
+    mixer : Mixer
+    distance : int
+        From the last place to the one that is asked for.
+    width : int
+    steps : int
+        Of AdamW, on 32 sequences of `distance` + 1 tokens each.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Recall
+    """
+    length = distance + 1
+    model = Recaller(mixer, width, length, rng)
+    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    for _ in range(steps):
+        ids = rng.integers(0, VOCABULARY, (_BATCH, length))
+        logits, saved = model.forward(ids)
+        _, kept = F.cross_entropy(logits, ids[:, 0])
+        model.zero_grad()
+        model.backward(F.cross_entropy_backward(1.0, kept), saved)
+        clip_grad_norm(model.parameters(), 1.0)
+        optimizer.step()
+    ids = rng.integers(0, VOCABULARY, (_HELD_OUT, length))
+    right = float(np.mean(np.argmax(model(ids), axis=-1) == ids[:, 0]))
+    count = sum(parameter.value.size for parameter in model.mixer.parameters())
+    return Recall(width, count, right)
+
+
+def all_recalls(
+    distances: Sequence[int], parameters: int, steps: int, seed: int
+) -> Iterator[tuple[str, int, Recall]]:
+    """Yield the recall of every mixer at every distance, at about equally many parameters."""
+    for mixer in MIXERS.values():
+        width = mixer.width_for(parameters)
+        for distance in distances:
+            rng = np.random.default_rng([seed, distance])
+            yield mixer.name, distance, measure_recall(mixer, distance, width, steps=steps, rng=rng)
