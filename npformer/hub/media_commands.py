@@ -99,7 +99,7 @@ def register_translate(commands: Any, open_run: OpenRun) -> None:
         help="a sentence or a few (default: the lines of the standard input); where the model "
         "knows several languages, it begins with the one to translate to, as '>>fra<< Good day'",
     )
-    _add_model(parser, "a Marian folder of Hugging Face's, or a run that translates, as dates do")
+    _add_model(parser, "a Marian folder of Hugging Face's, or a run of translate or dates")
     _add_beams(parser, BEAMS)
     parser.add_argument(
         "--max-tokens",

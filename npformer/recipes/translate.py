@@ -102,6 +102,7 @@ class Translate(Recipe):
     settings_type: ClassVar[type[Settings]] = TranslateSettings
     model_types: ClassVar[tuple[type[Model], ...]] = (Transformer,)
     attentions: ClassVar[tuple[str, ...]] = ("cross", "self", "encoder")
+    translates: ClassVar[bool] = True
 
     def __init__(self, settings: TranslateSettings) -> None:
         super().__init__(settings)

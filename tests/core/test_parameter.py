@@ -43,6 +43,34 @@ def test_gradients_are_added_and_zeroed_in_place():
     np.testing.assert_array_equal(grad, [0, 0])
 
 
+def test_a_fresh_gradient_takes_the_place_of_a_zero_one_that_nobody_holds():
+    p, fresh = parameter(2, 3), np.full((2, 3), 5.0)
+    p.zero_grad()
+    p.add_grad(fresh, fresh=True)
+    assert p.grad is fresh
+    p.add_grad(np.ones((2, 3)), fresh=True)
+    np.testing.assert_array_equal(p.grad, np.full((2, 3), 6.0))
+
+
+@pytest.mark.parametrize(
+    ("like", "fresh"), [("as it is", True), ("as it is", False), ("float32", True), ("F", True)]
+)
+def test_a_gradient_that_may_not_take_the_place_is_copied(like, fresh):
+    """Somebody holds the old array; or the new one is the caller's, single, or in columns."""
+    p, given = parameter(2, 3), np.arange(6.0).reshape(2, 3)
+    want = given.copy()
+    given = {"float32": given.astype(np.float32), "F": np.asfortranarray(given)}.get(like, given)
+    held = p.grad if like == "as it is" and fresh else None
+    p.zero_grad()
+    p.add_grad(given, fresh=fresh)
+    assert held is None or p.grad is held
+    assert not np.shares_memory(p.grad, given)
+    assert p.grad.dtype == np.float64
+    assert p.grad.flags.c_contiguous
+    np.testing.assert_array_equal(p.grad, want)
+    np.testing.assert_array_equal(given, want)
+
+
 def test_a_gradient_that_is_given_is_not_kept():
     p, g = parameter(2), np.array([1.0, 2.0])
     p.add_grad(g)

@@ -48,7 +48,7 @@ def pairs(tmp_path_factory):
 def run(pairs, tmp_path_factory):
     """A run that is long enough to have learned them."""
     out = tmp_path_factory.mktemp("run") / "translate"
-    more = ["--steps", "250", "--lr", "0.005", "--batch", "16", "--eval-every", "250"]
+    more = ["--steps", "400", "--lr", "0.005", "--batch", "16", "--eval-every", "400"]
     more += ["--d-model", "32", "--label-smoothing", "0"]
     assert main(["train", "translate", "--data", pairs, *SIZES, *more, "--out", str(out)]) == 0
     return out
@@ -149,6 +149,15 @@ def test_a_run_learns_to_translate_what_it_has_not_seen(run, pairs, capsys):
         assert said(capsys, *words, *more) == f"{translation}\n"
     assert said(capsys, *words, "--tokens", "1") == "un\n"
     assert said(capsys, *words, "--temperature", "9") != f"{translation}\n"
+
+
+def test_the_command_that_translates_takes_the_run(run, pairs, capsys):
+    one = recipe(pairs)
+    texts = [one.sources[i] for i in one.train[:3]]
+    want = [said(capsys, "sample", str(run), "--prompt", text) for text in texts]
+    words = ["translate", texts[0], " ", *texts[1:], "--model", str(run)]
+    assert said(capsys, *words) == "".join([want[0], "\n", *want[1:]])
+    assert said(capsys, *words, "--beams", "1", "--max-tokens", "1") == "un\n\nun\nun\n"
 
 
 def test_a_run_leaves_its_pictures_and_draws_others(run, tmp_path, capsys):
