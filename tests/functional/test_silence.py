@@ -46,6 +46,7 @@ def test_sequences_are_mixed_one_by_one():
     weights[..., 1:3, 1:4] = 0
     x[0, 1, 1, 0], x[6, :, 3, 1], x[:, :2, 2, 0], x[1, 0, 4, 1] = np.nan, np.inf, -np.inf, np.nan
     got = mix(weights, x, False)
+    np.testing.assert_allclose(mix(weights[:, 1], x[:, 1], False), got[:, 1], rtol=1e-12)
     for at in np.ndindex(7, 3):
         for i, row in enumerate(weights[at]):
             want = sum(w * v for w, v in zip(row, x[at], strict=True) if w != 0)
