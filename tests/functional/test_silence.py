@@ -42,11 +42,12 @@ def test_a_weight_of_zero_meets_nothing():
 
 def test_sequences_are_mixed_one_by_one():
     """With a spoilt row in the first, another in the second, and the same in both."""
-    weights, x = normal(0, 2, 3, 4, 5), normal(1, 2, 3, 5, 2)
+    weights, x = normal(0, 7, 3, 4, 5), normal(1, 7, 3, 5, 2)
     weights[..., 1:3, 1:4] = 0
-    x[0, :, 1, 0], x[1, :, 3, 1], x[:, :2, 2, 0] = np.nan, np.inf, -np.inf
+    x[0, 1, 1, 0], x[6, :, 3, 1], x[:, :2, 2, 0], x[1, 0, 4, 1] = np.nan, np.inf, -np.inf, np.nan
     got = mix(weights, x, False)
-    for at in np.ndindex(2, 3):
+    np.testing.assert_allclose(mix(weights[:, 1], x[:, 1], False), got[:, 1], rtol=1e-12)
+    for at in np.ndindex(7, 3):
         for i, row in enumerate(weights[at]):
             want = sum(w * v for w, v in zip(row, x[at], strict=True) if w != 0)
             np.testing.assert_allclose(got[at][i], want, rtol=1e-12)
