@@ -60,5 +60,5 @@ def draw(
         panel.grid(color="0.9", linewidth=0.7)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, fontsize=8)
+        panel.legend(frameon=False, fontsize=8, loc=(0.02, 0.16) if panel is right else "best")
     save_figure(figure, path)
