@@ -17,6 +17,7 @@ import numpy as np
 from ._version import __version__
 from .compare.command import register_compare
 from .core.errors import MissingExtraError, NonFiniteError
+from .explain.command import register_explain
 from .hub.commands import register_chat, register_embed, register_generate, register_models
 from .hub.media_commands import register_classify, register_transcribe, register_translate
 from .recipes import RECIPES, Recipe
@@ -287,6 +288,7 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     _register_sample,
     _register_attention,
     _register_check,
+    register_explain,
     register_compare,
     register_models,
     register_embed,

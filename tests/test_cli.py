@@ -19,7 +19,18 @@ from npformer.training import AdamW, Trainer, load_model
 __all__ = ["runs"]  # a fixture
 
 COMMANDS = (
-    *("train", "sample", "attention", "check", "compare", "models", "embed", "generate", "chat"),
+    *(
+        "train",
+        "sample",
+        "attention",
+        "check",
+        "explain",
+        "compare",
+        "models",
+        "embed",
+        "generate",
+        "chat",
+    ),
     *("transcribe", "translate", "classify"),
 )
 
