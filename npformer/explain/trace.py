@@ -163,7 +163,8 @@ class _Recorder:
         now = _copies(frame.f_locals)
         made = {name: value for name, value in now.items() if not _same(before, name, value)}
         if event == "return" and isinstance(argument, np.ndarray | float | tuple):
-            made |= _returned(self._statements.get(line), argument)
+            said = _returned(self._statements.get(line), argument)
+            made |= {name: value for name, value in said.items() if not _among(made, value)}
         if made:
             self._keep(frame, line, made)
         self._last[frame] = frame.f_lineno, now
@@ -252,6 +253,11 @@ def _same(before: dict[str, Any], name: str, value: Any) -> bool:
     a, b = np.asarray(before[name]), np.asarray(value)
     equal_nan = a.dtype.kind in "fc"
     return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=equal_nan))
+
+
+def _among(made: dict[str, Any], value: Any) -> bool:
+    """Say whether a variable that was just made holds this value."""
+    return any(_same(made, name, value) for name in made)
 
 
 def _statements(tree: ast.Module) -> dict[int, ast.stmt]:
