@@ -7,6 +7,7 @@ before anything is read. Then tensors are read one at a time, straight into the 
 
 import json
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ._model import Model
 
 CONFIG = "config.json"
+_TABLE = 1e-3  # by which a table that is computed here may be off, stored in half precision
 
 
 class Source(NamedTuple):
@@ -108,6 +110,7 @@ def load(
     model = _build(model_class, config, path, shapes, dtype)
     parameters = dict(model.named_parameters())
     rows = _match(names, config, parameters, stored, tensors, path)
+    _check_fixed(names, config, stored, tensors, path)
     _say_what_is_converted(path, tensors, [name for row in rows for name in rows[row]], dtype)
     filled: dict[tuple[str, ...], str] = {}
     for row, given in rows.items():
@@ -168,6 +171,22 @@ def _match(
             f"transformers and save its base model; else fetch it again{misfits.lines}"
         )
     return found
+
+
+def _check_fixed(
+    names: NameMap, config: Any, stored: Mapping[str, list[str]], tensors: Tensors, path: Path
+) -> None:
+    """Refuse a table that is computed here, and has other values in the file."""
+    if not any(re.fullmatch(pattern, name) for pattern in names.skipped for name in stored):
+        return
+    for plain, want in names.fixed(config).items():
+        for name in stored.get(plain, ()):
+            found = tensors[name]
+            if found.shape != want.shape or not np.allclose(found, want, rtol=0.0, atol=_TABLE):
+                raise CheckpointError(
+                    f"{name} beside {path} is {found.shape} and not the table {want.shape} that "
+                    f"is computed here in its place; the model would compute something else"
+                )
 
 
 def _say_what_is_converted(

@@ -141,6 +141,11 @@ def test_sizes_that_are_not_those_of_the_tensors(case, option, said, tmp_path):
             "not known here.*'factor': 2.0",
         ),
         ("llama", {"rope_parameters": 3}, "'rope_parameters' is 3; expected an object"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
+            "'partial_rotary_factor' is 0.5",
+        ),
         ("bert", {"position_embedding_type": "relative_key"}, "is 'relative_key', with which"),
         ("bert", {"is_decoder": True}, "'is_decoder' is True"),
         ("bert", {"pruned_heads": {"0": [1]}}, "'pruned_heads' is"),
@@ -290,3 +295,22 @@ def test_what_was_there_stays_if_saving_fails(tmp_path, monkeypatch):
     with pytest.raises(Full):
         model.save_pretrained(tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("case", "lost", "said"),
+    [
+        ("llama", "lm_head.", "lm_head.weight"),
+        ("gpt2, untied", "lm_head.", "lm_head.weight"),
+        ("bert", "cls.", "cls.predictions.transform.dense.weight"),
+    ],
+)
+def test_a_head_that_the_class_has_and_the_tensors_lack(case, lost, said, tmp_path):
+    folder = saved(theirs(case), tmp_path)
+    with weights_of(folder) as tensors:
+        for name in [name for name in tensors if name.startswith(lost)]:
+            del tensors[name]
+    with pytest.raises(CheckpointError, match=said):
+        Model.from_pretrained(folder)
+    base = Model.from_pretrained(folder, head=False)  # as who wants the base model says
+    assert base.head is None

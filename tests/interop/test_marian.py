@@ -6,6 +6,7 @@ import torch
 import transformers
 from interop.hugging_face import config_of, gradients, saved, weights_of, worst, worst_gradient
 
+import npformer.functional as F
 from npformer.core.errors import CheckpointError
 from npformer.generation import beam_search, generate
 from npformer.models import GPT, Model, Transformer, TransformerConfig
@@ -172,12 +173,23 @@ def test_older_folders_have_more_options_and_the_table_several_times(tmp_path):
         for stack in ("encoder", "decoder"):
             table = tensors["model.shared.weight"].copy()
             tensors[f"model.{stack}.embed_tokens.weight"] = table
-            tensors[f"model.{stack}.embed_positions.weight"] = np.ones((12, 16), np.float32)
+            nothing = np.zeros((12, 16), np.float32)
+            positions, _ = F.sinusoidal(nothing, np.arange(12), "halves")
+            tensors[f"model.{stack}.embed_positions.weight"] = positions
         tensors["lm_head.weight"] = tensors["model.shared.weight"].copy()
     np.testing.assert_array_equal(run_ours(Transformer.from_pretrained(folder)), want)
     with weights_of(folder) as tensors:
         tensors["model.decoder.embed_tokens.weight"] += 1
     with pytest.raises(CheckpointError, match="are the same, but the tensors beside it differ"):
+        Transformer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("table", [np.ones((12, 16)), np.zeros((3, 2))])
+def test_a_table_of_positions_that_is_not_the_sinusoids(table, tmp_path):
+    folder = saved(theirs(), tmp_path)
+    with weights_of(folder) as tensors:
+        tensors["model.encoder.embed_positions.weight"] = table.astype(np.float32)
+    with pytest.raises(CheckpointError, match=r"encoder\.embed_positions\.weight .* not the table"):
         Transformer.from_pretrained(folder)
 
 

@@ -11,6 +11,7 @@ from .options import Options
 from .words import ACTIVATIONS, word_of
 
 _HEAD = "cls.predictions"
+_HEADED = "BertForMaskedLM", "BertForPreTraining", "BertLMHeadModel"
 
 
 def _read(options: Options, shapes: Mapping[str, Shape]) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def _read(options: Options, shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "norm_eps": options.take("layer_norm_eps", float, 1e-12),
         "activation": options.choice("hidden_act", ACTIVATIONS, "gelu"),
         "tie_embeddings": options.take("tie_word_embeddings", bool, True),
-        "head": f"{_HEAD}.transform.dense.weight" in shapes,
+        "head": f"{_HEAD}.transform.dense.weight" in shapes or options.is_one_of(*_HEADED),
         "pooler": "pooler.dense.weight" in shapes,
     }
 

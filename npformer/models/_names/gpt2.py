@@ -24,7 +24,7 @@ def _read(options: Options, shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "norm_eps": options.take("layer_norm_epsilon", float, 1e-5),
         "activation": options.choice("activation_function", ACTIVATIONS, "gelu_new"),
         "tie_embeddings": (tied := options.take("tie_word_embeddings", bool, True)),
-        "head": tied or "lm_head.weight" in shapes,
+        "head": tied or "lm_head.weight" in shapes or options.is_one_of("GPT2LMHeadModel"),
     }
 
 

@@ -35,7 +35,7 @@ def _read(options: Options, shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "rotary_base": _rotary_base(options),
         "bias": bias,
         "tie_embeddings": tied,
-        "head": tied or "lm_head.weight" in shapes,
+        "head": tied or "lm_head.weight" in shapes or options.is_one_of("LlamaForCausalLM"),
         **FAMILY,
     }
 

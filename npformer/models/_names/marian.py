@@ -1,11 +1,17 @@
 """Marian: the paper's Transformer with all sines first, and a bias of the logits that is fixed.
 
+A folder without that bias has none: transformers takes it to be zero then, too.
+
 The row of the padding token learns like any other here; transformers withholds its gradient.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from ...core.arrays import Array
+from ...functional.sinusoidal import sinusoidal
 from .name_map import Layout, NameMap, Row, Shape, linear, refuse, row
 from .options import Options
 from .words import ACTIVATIONS, word_of
@@ -146,6 +152,13 @@ def _rows(config: Any) -> Iterator[Row]:
         yield row("final_logits_bias", "head.bias", layout=_ROW)
 
 
+def _positions(config: Any) -> dict[str, Array]:
+    """Return the tables of positions, which are computed here."""
+    nothing = np.zeros((config.max_len, config.d_model))
+    table, _ = sinusoidal(nothing, np.arange(config.max_len), config.sinusoid_layout)
+    return {f"{stack}.embed_positions.weight": table for stack in ("encoder", "decoder")}
+
+
 MARIAN = NameMap(
     model_type="marian",
     model="Transformer",
@@ -153,5 +166,6 @@ MARIAN = NameMap(
     write=_write,
     rows=_rows,
     prefix="model.",
-    skipped=(r"(encoder|decoder)\.embed_positions\.weight",),  # the sinusoids
+    skipped=(r"(encoder|decoder)\.embed_positions\.weight",),
+    fixed=_positions,
 )

@@ -99,6 +99,9 @@ class NameMap:
         model alone; the table has it.
     skipped : tuple of str, optional
         Patterns of whole names, without the prefix, that folders hold and that are of no use.
+    fixed : function of (config) -> dict, optional
+        Of names among those, without the prefix, the values that they have to have if they are
+        there, since they are computed here.
     renamed : tuple of (str, str), optional
         Endings of names in older folders, and what they are today.
     """
@@ -111,6 +114,7 @@ class NameMap:
     prefix: str = ""
     skipped: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    fixed: Callable[[Any], Mapping[str, Array]] = lambda config: {}
 
     def plain(self, name: str) -> str:
         """Return a name of theirs without the prefix, as it is today."""

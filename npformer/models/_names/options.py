@@ -126,6 +126,10 @@ class Options:
             )
         return next(iter(found.values()))
 
+    def is_one_of(self, *classes: str) -> bool:
+        """Say whether the folder was written by one of these classes of theirs."""
+        return not set(classes).isdisjoint(self.given.get("architectures") or ())
+
     def finish(self) -> None:
         """Refuse what nobody asked for.
 
