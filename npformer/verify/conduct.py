@@ -355,7 +355,7 @@ class Watch:
                 float(np.max(np.abs(part), initial=0.0)) for part in (once, *_finite([g, h]))
             )
             rounding = float(np.max(np.abs(near - once), initial=0.0))
-            allowed = math.sqrt(np.finfo(once.dtype).eps) * size + 64.0 * rounding
+            allowed = max(_SPLIT, math.sqrt(np.finfo(once.dtype).eps)) * size + 64.0 * rounding
             if not np.all(np.abs(g + h - once) <= allowed):
                 wrong.setdefault(name, _NOT_ADDITIVE)
 
@@ -392,6 +392,7 @@ _SAVED_WRITTEN = "backward writes to it; a second backward would see the change"
 _NAMED = 3  # of several arrays or attributes, in a finding
 # For dy: exact, and far beyond the limits that are usual, on either side.
 _FACTORS = (2.0**20, -(2.0**20), 2.0**-20)
+_SPLIT = 1e-5  # of the largest entry; what is less is a matter of precision, not of kind
 _SHARES = (0.0, 1.0, 2.0**-12)  # of the entries of dy, in one of two parts
 _NOT_ADDITIVE = (
     "its gradient is not linear in dy: dy is split into two that sum to it, with zeros and small "

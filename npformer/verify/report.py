@@ -115,7 +115,7 @@ class Probe:
 
     Attributes
     ----------
-    name : {"adjoint", "Taylor", "symmetry"}
+    name : {"adjoint", "Taylor", "symmetry", "elsewhere"}
     verdict : {"agrees", "disagrees", "not applicable"}
     value : float
         What was measured.
