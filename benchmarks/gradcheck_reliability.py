@@ -1,12 +1,12 @@
 """How far `npformer.gradcheck` can be relied on: no false alarm, no miss, the right diagnosis.
 
-    python benchmarks/gradcheck_reliability.py [--seeds 200]
+    python benchmarks/gradcheck_reliability.py [--seeds 200] [--only WORDS ...]
 
 False alarms: every example of the catalogue with fresh inputs, weights and directions for each
 seed, by each way of checking, and targets at hard points: kinks and ties, a wide dynamic range, a
-constant in the output, float32 in fast mode. A whole model has fifty parameters or more, all of
-them of layers that are checked by themselves: a tenth of the seeds. Misses: every wrong gradient of
-tests/verify, at a tenth of the seeds, and each hard target with its wrong twin.
+constant in the output, float32 in fast mode. Stacks and whole models have fifty parameters or more,
+all of them of layers that are checked by themselves: a tenth of the seeds. Misses: every wrong
+gradient of tests/verify, at a tenth of the seeds, and each hard target with its wrong twin.
 
 Two hundred seeds take four hours of one core, `--seeds 10` a quarter of an hour. Exit status 0
 means no false alarm, no miss and no wrong family. Where a check learned too little to judge, it is
@@ -39,8 +39,9 @@ WAYS = {
     "central, every entry": (0.05, np.float64, {"method": "central"}),
     "float32": (0.05, np.float32, {}),
 }
-MODELS = ", models"  # after a way's name: of the whole models, at SHARE of its seeds
-SHARE = 0.1
+# After a way's name: of what is composed of many layers, at SHARE of its seeds.
+COMPOSED, SHARE = ", models", 0.1
+MANY_LAYERS = {*models.__all__, "Encoder", "Decoder", "Checkpoint"}
 
 HARD = "hard points"
 FAULTS = "false alarm", "miss", "wrong family"
@@ -76,11 +77,11 @@ class Tally:
 
 
 def right(way, seed):
-    """Check every example of the catalogue, or its models: what is not a pass is noted."""
-    _, dtype, options = WAYS[way.removesuffix(MODELS)]
+    """Check the catalogue's examples, single ones or composed: what is not a pass is noted."""
+    _, dtype, options = WAYS[way.removesuffix(COMPOSED)]
     tally, start = Tally(), time.perf_counter()
     for example in catalogue.examples(seed, dtype):
-        if (example.subject in models.__all__) != way.endswith(MODELS):
+        if (example.subject in MANY_LAYERS) != way.endswith(COMPOSED):
             continue
         report = gradcheck(
             example.target,
@@ -213,14 +214,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=200, help="how many (200)")
     parser.add_argument("--first", type=int, default=0, help="of them, to run a share (0)")
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORDS", help="lines of the table whose names start so"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     first = arguments.first
     jobs = {HARD: (hard, arguments.seeds)}
     for way, (share, *_) in WAYS.items():
         jobs[way] = right, math.ceil(share * arguments.seeds)
-        jobs[way + MODELS] = right, math.ceil(SHARE * share * arguments.seeds)
+        jobs[way + COMPOSED] = right, math.ceil(SHARE * share * arguments.seeds)
     jobs["wrong gradients"] = wrong, math.ceil(arguments.seeds / 10)
+    if arguments.only:
+        jobs = {way: job for way, job in jobs.items() if way.startswith(tuple(arguments.only))}
+        if not jobs:
+            parser.error(f"--only {arguments.only} fits none of {', '.join(WAYS)}, {HARD}, wrong")
     columns = "".join(f"{column:>13}" for column in COLUMNS)
     print(f"{'':28}{columns}  complex step  central/bound     time")
     complaints, start = collections.Counter(), time.perf_counter()
