@@ -5,6 +5,7 @@ tying is. Gradients are added, never set, so a weight used twice receives the su
 """
 
 import sys
+from typing import Literal
 
 import numpy as np
 
@@ -61,7 +62,9 @@ class Parameter:
                 f"Parameter {name!r} got {describe(value)}; expected a float32 or float64 ndarray"
             )
         self._box = _Box(value, trainable)
-        self._grad: Array = np.zeros_like(value)
+        order: Literal["C", "F"] = "F" if value.flags.fnc else "C"
+        # Not zeros_like, which writes its zeros: these take no memory until a gradient is written.
+        self._grad: Array = np.zeros(value.shape, value.dtype, order)
         self._is_zero = False  # whether zeros are still to be written
         self.name = name
 

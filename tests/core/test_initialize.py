@@ -1,6 +1,7 @@
 """Where first values come from, and building without them."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from npformer.core import skeleton
 from npformer.core.initialize import constant, draw_normal, normal
 from npformer.layers import Encoder, Linear
 from npformer.models import GPT, GPTConfig
+
+STATM = Path("/proc/self/statm")  # sizes of this process, in pages
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -75,6 +78,18 @@ def test_a_skeleton_has_a_limit_for_all_that_is_built_in_it():
 def test_a_skeleton_that_lies_takes_no_memory():
     with skeleton(limit=1000), pytest.raises(ValueError, match="more elements"):
         Linear(10**7, 10**7)  # 400 TB
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="the size of a process is read as Linux shows it")
+def test_neither_weights_nor_gradients_of_a_skeleton_take_memory():
+    def pages():
+        return int(STATM.read_text().split()[1])
+
+    before = pages()
+    with skeleton():
+        layer = Linear(2**13, 2**14, bias=False)  # 512 MiB, and as much for its gradient
+    assert pages() - before < 2**15  # of 4 KiB: 128 MiB
+    assert layer.weight.value[-1, -1] == layer.weight.grad[-1, -1] == 0.0
 
 
 def test_an_inner_skeleton_does_not_lift_the_limit_of_the_outer():
