@@ -172,7 +172,7 @@ def directive(file: ModuleType, home: ModuleType, name: str, thing: Any) -> str:
     value = f"   :value: {thing!r}\n" if isinstance(thing, (int, float, str, Enum)) else ""
     said = ModuleAnalyzer.for_module(file.__name__).find_attr_docs().get(("", name), [])
     text = "\n".join(f"   {line}" for line in said)
-    return f".. py:data:: {home.__name__}.{name}\n{value}\n{text}\n\n"
+    return f".. py:data:: {name}\n   :module: {home.__name__}\n{value}\n{text}\n\n"
 
 
 @cache
