@@ -4,8 +4,9 @@ Sphinx runs it after a build, where each problem is a warning, and so with ``-W`
 """
 
 import re
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
+from posixpath import dirname, join, normpath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -13,9 +14,13 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 LOG = logging.getLogger(__name__)
+ANCHOR = re.compile(r'\s(?:id|name)="([^"]*)"')
+CODE = re.compile(r"<(pre|script|style)\b.*?</\1>", re.DOTALL)
+LINK = re.compile(r'<a\s[^>]*\bhref="([^"]*)"')
+LOADED = re.compile(r'<(?:(?:script|img|iframe)\s[^>]*\bsrc|link\s[^>]*\bhref)="([^"]*)"')
+SILENT = re.compile(r"<(math|code|svg|title)\b.*?</\1>", re.DOTALL)  # where TeX may stand
+TAG = re.compile(r"<[^>]*>")
 RAW = re.compile(r"\\[A-Za-z]{2,}|\$[^$\s][^$]*\$|```|\]\(")  # TeX or Markdown
-SILENT = {"math", "code", "pre", "script", "style", "svg", "title"}  # where it may stand
-LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -31,48 +36,27 @@ def report(app: Sphinx, failure: Exception | None) -> None:
             LOG.warning("%s", problem)
 
 
-class Page(HTMLParser):
+class Page:
     """A page's anchors, its links, what it loads, and text that should not be there."""
 
     def __init__(self, text: str) -> None:
-        super().__init__()
-        self.anchors: set[str] = set()
-        self.links: set[str] = set()
-        self.loaded: set[str] = set()
-        self.raw: list[str] = []
-        self._inside: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what an element names and where it leads."""
-        values = dict(attrs)
-        self.anchors |= {value for key in ("id", "name") if (value := values.get(key))}
-        if tag == "a" and (link := values.get("href")):
-            self.links.add(link)
-        elif link := values.get(LOADED.get(tag, "")):
-            (self.links if values.get("rel") in ("next", "prev") else self.loaded).add(link)
-        if tag in SILENT:
-            self._inside.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Leave an element."""
-        if self._inside and self._inside[-1] == tag:
-            self._inside.pop()
-
-    def handle_data(self, data: str) -> None:
-        """Look at text that a reader sees as prose."""
-        if not self._inside:
-            self.raw += RAW.findall(data)
+        self.anchors = {unescape(name) for name in ANCHOR.findall(text)}
+        text = CODE.sub("", text)
+        self.links = {unescape(link) for link in LINK.findall(text)}
+        self.loaded = {unescape(link) for link in LOADED.findall(text)}
+        self.raw = RAW.findall(unescape(TAG.sub(" ", SILENT.sub("", text))))
 
 
 def problems(site: Path) -> list[str]:
     """Return what is wrong with the pages of a folder."""
+    files = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
     pages = {
-        path.resolve(): Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")
+        name: Page((site / name).read_text(encoding="utf-8"))
+        for name in sorted(files)
+        if name.endswith(".html")
     }
     found = []
-    for path, page in sorted(pages.items()):
-        name = path.relative_to(site.resolve()).as_posix()
+    for name, page in pages.items():
         found += [f"{name}: raw text {text!r}" for text in page.raw]
         for link in sorted(page.links | page.loaded):
             parts = urlsplit(link)
@@ -80,13 +64,9 @@ def problems(site: Path) -> list[str]:
                 if link in page.loaded and parts.scheme != "data":
                     found.append(f"{name}: loads {link} from the network")
                 continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not target.is_file():
+            target = normpath(join(dirname(name), unquote(parts.path))) if parts.path else name
+            if target not in files:
                 found.append(f"{name}: the link {link} leads nowhere")
-            elif (
-                parts.fragment
-                and target in pages
-                and unquote(parts.fragment) not in pages[target].anchors
-            ):
+            elif parts.fragment and unquote(parts.fragment) not in pages[target].anchors:
                 found.append(f"{name}: {link} has no such place")
     return found

@@ -22,7 +22,10 @@ from sphinx.writers.html5 import HTML5Translator
 LOG = logging.getLogger(__name__)
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 TEX = re.compile(r"<semantics>(.*)<annotation[^>]*>.*?</annotation></semantics>", re.DOTALL)
-SIGN = re.compile(r"((?:<mrow>|</mo>|<mtd>)(?:<mstyle[^>]*>)?)<mo>(−|\+)</mo>")
+# A sign after another operator, but not after what closes, is the sign of what follows.
+SIGN = re.compile(r"(<mo[^>]*>[^<)\]}⟩|∣∥!\u2061]+</mo>)<mo>([−+])</mo>")
+# A name of a function, its lower limit perhaps, and what it is of without parentheses.
+NAME = re.compile(r"<mo>\u2061</mo>(?!</mrow>|<mo)|(?<=<mo>\u2061</mo></mrow><mi>\w</mi></munder>)")
 JOINED = "(tex, display) => [katex.renderToString(tex, {%s, displayMode: display})].join('')"
 STRICT = "output: 'mathml', strict: 'error', trust: false"
 
@@ -64,8 +67,8 @@ def mathml(tex: str, display: bool, node: nodes.Element) -> str:
     except quickjs.JSException as error:
         LOG.warning("%s", str(error).splitlines()[0], location=node)
         return f"<code>{html.escape(tex)}</code>"
-    # A sign after another operator is the sign of what follows: it stands close to it.
-    return SIGN.sub(r'\1<mo form="prefix">\2</mo>', TEX.sub(r"\1", written))
+    written = SIGN.sub(r'\1<mo form="prefix">\2</mo>', TEX.sub(r"\1", written))
+    return NAME.sub('<mspace width="0.167em"></mspace>', written)
 
 
 @cache

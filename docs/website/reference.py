@@ -20,12 +20,18 @@ from typing import Any, get_origin
 
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.typing import stringify_annotation
 
 import npformer
+from npformer.core import Array, BoolArray
 
 ROOT = Path(npformer.__file__).resolve().parents[1]
 ABOUT = re.compile(r"\]\(\.\./\.\./(npformer/[\w/]+\.py)\)")
 CODE = re.compile(r"(`+[^`]+`+)")
+ALIASES = {
+    stringify_annotation(alias, "smart"): f"~npformer.core.{name}"
+    for name, alias in {"Array": Array, "BoolArray": BoolArray}.items()
+}
 MARKUP = re.compile(r"[\\*|]|(?<!\])_(?!\w)")
 
 
@@ -33,6 +39,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Write the pages before Sphinx looks for them."""
     app.config.linkcode_resolve = place_in_code
     app.connect("config-inited", lambda app, config: write_pages(Path(app.srcdir, "docs/api")))
+    app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-process-docstring", escape_bars, priority=1)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -205,9 +212,7 @@ def prose(file: ModuleType) -> str:
 def escaped(text: str) -> str:
     """Return text in which only what stands between backticks means anything."""
     parts = CODE.split(text)
-    return "".join(
-        part if n % 2 else MARKUP.sub(r"\\\g<0>", part) for n, part in enumerate(parts)
-    )
+    return "".join(part if n % 2 else MARKUP.sub(r"\\\g<0>", part) for n, part in enumerate(parts))
 
 
 def summary(thing: Any) -> str:
@@ -255,6 +260,16 @@ def place_in_code(domain: str, info: dict[str, str]) -> str | None:
         return None
     line = inspect.getsourcelines(thing)[1]
     return f"../../{Path(file).relative_to(ROOT).as_posix()}.html#line-{line}"
+
+
+def shorten(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, *signature: str | None
+) -> tuple[str | None, ...]:
+    """Call arrays by their short names in arguments and in what is returned."""
+    parts = list(signature)
+    for long, short in ALIASES.items():
+        parts = [part and part.replace(long, short) for part in parts]
+    return tuple(parts)
 
 
 def escape_bars(

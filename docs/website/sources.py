@@ -1,4 +1,4 @@
-"""Files that pages link to, as pages of the site: code with its lines numbered, pictures as they are.
+"""Files that pages link to, on the site: code as pages with numbered lines, pictures as they are.
 
 The site's folders are the repository's, so a link to `npformer/functional/softmax.py` leads to
 `npformer/functional/softmax.py.html`. Below the code stand the pages that speak of it.
