@@ -4,8 +4,8 @@
 
 Without --only: ops, steps, attention, decoding and memory, which takes about half an hour. By name
 alone, because they take long, want a text or are of another kind: gradcheck_reliability, nanogpt
-(with --data FILE), profile_step, lock. --quick gives a look at each in minutes: few rounds, small
-sizes.
+(with --data FILE), profile_step, checkpointing, lock. --quick gives a look at each in minutes: few
+rounds, small sizes.
 
 A peer that is not installed is left out, and how to install it is printed. Nothing else should
 run on the machine. To set the threads of all sides, set OPENBLAS_NUM_THREADS, OMP_NUM_THREADS and
@@ -30,6 +30,7 @@ USUAL = {
 }
 NAMED = {
     "profile_step": ("where a step's time goes", "--seconds 5 --top 10"),
+    "checkpointing": ("memory with activation checkpoints", "--rounds 1 --rows 2"),
     "lock": ("what Python's lock costs two threads", "--rounds 1"),
     "nanogpt": ("a whole training run", "--steps 100"),
     "gradcheck_reliability": ("false alarms and misses", "--seeds 2"),

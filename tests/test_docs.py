@@ -1,52 +1,47 @@
 """The documentation holds: its Python blocks run, and print what the page says they print."""
 
 import re
-from pathlib import Path
+import shlex
 
 import pytest
+from support.pages import BLOCK, DOCS, PRINTED, run_blocks, steady
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
-PAGES = [
-    path.relative_to(DOCS).as_posix()
-    for path in sorted(DOCS.rglob("*.md"))
-    if BLOCK.search(path.read_text(encoding="utf-8"))
-]
-
-TIME = re.compile(r"\b[\d,.]+ (?:evaluations|ms|s|min)\b")
-LOST_IN_ROUNDING = re.compile(r"[-+]?\b\d(?:\.\d+)?e-(?:0[6-9]|[1-9]\d)\b|\b0\.0+e\+00\b")
-PASSED = re.compile(r"\s(?:pass|zero)(?: \(\d+ of \d+\))?$")
-NUMBER = re.compile(r"[-+]?\b\d+(?:\.\d+)?(?:e[-+]\d+)?\b|\[[\d, ]*\]")
-
-
-def steady(line):
-    """A line of output without what depends on time and on the last bits of rounding.
-
-    Where a comparison agrees, the place of its largest error is such a thing.
-    """
-    if PASSED.search(line):
-        line = NUMBER.sub("#", line)
-    return " ".join(LOST_IN_ROUNDING.sub("#", TIME.sub("#", line)).split())
+README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+EVERY = sorted(DOCS.rglob("*.md"))
+PAGES = [page for page in EVERY if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
 def test_there_are_pages_to_run():
-    assert "checking-your-own.md" in PAGES
+    assert DOCS / "checking-your-own.md" in PAGES
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_python_blocks_run_in_order_and_print_what_is_shown(page, capsys):
-    text = (DOCS / page).read_text(encoding="utf-8")
-    names = {"__name__": "page"}
-    for number, (code, shown) in enumerate(BLOCK.findall(text), 1):
-        exec(compile(code, f"{page}, block {number}", "exec"), names)
-        printed = capsys.readouterr().out
-        if shown:
-            want = [steady(line) for line in shown.splitlines()]
-            got = [steady(line) for line in printed.splitlines()]
-            assert got == want, f"block {number} printed\n{printed}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_python_blocks_run_in_order_and_print_what_is_shown(page):
+    for block, printed in run_blocks(page):
+        assert block["shown"] is None or steady(printed) == steady(block["shown"]), printed
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.stem)
+def test_what_commands_print_names_commands_that_exist():
+    commands = [
+        shlex.split(found["command"])
+        for page in EVERY
+        for found in PRINTED.finditer(page.read_text(encoding="utf-8"))
+    ]
+    assert commands
+    for program, what, *_ in ([word for word in words if "=" not in word] for words in commands):
+        if program == "python":
+            assert (DOCS.parent / what).is_file(), what
+        else:
+            assert program == "npformer"
+
+
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: page.stem)
+def test_every_comment_of_a_command_has_its_end(page):
+    text = page.read_text(encoding="utf-8")
+    assert len(PRINTED.findall(text)) == text.count("<!-- end -->") == text.count("<!--") / 2
+
+
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: page.stem)
 def test_links_lead_to_files(page):
     for target, anchor in re.findall(r"\]\(([^)#:]*)(#[^)]+)?\)", page.read_text(encoding="utf-8")):
         path = page.parent / target if target else page
@@ -58,3 +53,12 @@ def headings(page):
     """What a link calls the headings: lower case, hyphens for spaces, no punctuation."""
     found = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_every_picture_is_drawn_by_a_script_or_a_command():
+    scripts = [path.read_text(encoding="utf-8") for path in (DOCS / "scripts").glob("*.py")]
+    pages = [path.read_text(encoding="utf-8") for path in EVERY]
+    commands = [found["command"] for page in pages for found in PRINTED.finditer(page)]
+    for picture in (DOCS / "images").iterdir():
+        assert any(picture.stem in text for text in scripts + commands), picture.name
+        assert any(picture.name in text for text in [*pages, README]), picture.name

@@ -1,10 +1,11 @@
-"""Measure and draw what docs/long-sequences.md says; rewrites docs/images/long-sequences*.png.
+"""Measure and draw what docs/long-sequences.md says: its tables and its pictures.
 
-    python docs/scripts/long_sequences.py
+    python docs/scripts/long_sequences.py lengths|patterns
 
-Needs matplotlib (pip install 'npformer[cli,fast]'). The page's tables are printed. Takes some
-minutes. Each point is a process of its own: the median of several passes, forward and backward,
-after one to warm up, and how far the process's memory rose above that of its inputs.
+Prints one of the page's two tables, and draws the picture that goes with it. Needs matplotlib
+(pip install 'npformer[cli,fast]'). Takes some minutes. Each point is a process of its own: the
+median of several passes, forward and backward, after one to warm up, and how far the process's
+memory rose above that of its inputs.
 """
 
 import argparse
@@ -78,18 +79,34 @@ def curves(rounds):
         lengths = [n for n in LENGTHS if n <= longest]
         points = []
         for length in lengths:
-            command = [sys.executable, __file__, "--measure", way, str(length)]
+            command = [sys.executable, __file__, "lengths", "--measure", way, str(length)]
             results = []
             for _ in range(rounds):
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 results.append([float(n) for n in done.stdout.split()])
             points.append([statistics.median(column) for column in zip(*results, strict=True)])
-            print(
-                f"{way:20} {length:7,} {points[-1][0]:9.4f} s {points[-1][1]:7.0f} MB", flush=True
-            )
         seconds, megabytes = zip(*points, strict=True)
         found[way] = np.array(lengths), np.array(seconds), np.array(megabytes)
     return found
+
+
+SHOWN = 1024, 4096, 16384, 65536
+
+
+def tabulate(found):
+    """Print time and memory at some lengths, as far as each way goes."""
+    print(f"| tokens | {' | '.join(found)} |\n|---|{'---|' * len(found)}")
+    for length in SHOWN:
+        cells = [f"{length:,}"]
+        for lengths, seconds, megabytes in found.values():
+            at = np.flatnonzero(lengths == length)
+            cells.append(cell(seconds[at[0]], megabytes[at[0]]) if at.size else "—")
+        print(f"| {' | '.join(cells)} |")
+
+
+def cell(seconds, megabytes):
+    time_taken = f"{1e3 * seconds:.0f} ms" if seconds < 1.0 else f"{seconds:.2f} s"
+    return time_taken if megabytes < SEEN else f"{time_taken}, {megabytes:,.0f} MB"
 
 
 def exponent(lengths, values):
@@ -100,11 +117,9 @@ def exponent(lengths, values):
 def draw_curves(found):
     figure = Figure(figsize=(9.6, 4.2), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    print(f"\n{'':20} time grows as   memory grows as")
     for way, (lengths, seconds, megabytes) in found.items():
         colour = WAYS[way][2]
         powers = exponent(lengths, seconds), exponent(lengths, megabytes)
-        print(f"{way:20} n^{powers[0]:.2f}          n^{powers[1]:.2f}")
         for axes, values, power in zip((left, right), (seconds, megabytes), powers, strict=True):
             seen = values > SEEN if axes is right else values > 0
             label = f"{way}: $n^{{{power:.2f}}}$"
@@ -164,18 +179,20 @@ COSTS = {
 
 def costs(rounds):
     """Print for each pattern its share of pairs and of tiles, and its time beside no mask's."""
-    print(f"\n{'at ' + format(LONG, ',') + ' tokens':42} pairs   tiles   time")
+    print("| pattern | pairs | tiles | time |\n|---|---|---|---|")
     found = {name: [] for name in COSTS}
     for _ in range(rounds):
         for name in COSTS:
-            command = [sys.executable, __file__, "--pattern", name]
+            command = [sys.executable, __file__, "patterns", "--pattern", name]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found[name].append(float(done.stdout.split()[0]))
     whole = statistics.median(found["no mask"])
     for name, mask in COSTS.items():
         pairs, tiles = (1.0, 1.0) if mask is None else shares(mask)
         time_share = statistics.median(found[name]) / whole
-        print(f"{name:42} {100 * pairs:5.1f} % {100 * tiles:5.1f} % {100 * time_share:5.1f} %")
+        shown = name if mask is None else f"`{name}`"
+        cells = (f"{100 * share:.1f} %" for share in (pairs, tiles, time_share))
+        print(f"| {shown} | {' | '.join(cells)} |")
 
 
 def shares(mask):
@@ -195,6 +212,7 @@ def shares(mask):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", choices=("lengths", "patterns"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--pattern", choices=COSTS, help=argparse.SUPPRESS)
@@ -207,9 +225,13 @@ def main():
         measure(attention(COSTS[arguments.pattern], "tiled"), LONG)
         return
     IMAGES.mkdir(parents=True, exist_ok=True)
-    draw_patterns()
-    draw_curves(curves(arguments.rounds))
-    costs(arguments.rounds)
+    if arguments.table == "lengths":
+        found = curves(arguments.rounds)
+        tabulate(found)
+        draw_curves(found)
+    else:
+        draw_patterns()
+        costs(arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Measure what each trick of docs/performance.md gains, and what others would, as its two tables.
 
-    env -u OPENBLAS_CORETYPE python docs/scripts/performance.py [--repeats 15]
+    python docs/scripts/performance.py taken|not-taken [--repeats 15]
 
 Every line times two ways side by side in one process, in turn, on one thread, at the sizes that a
 training step has; shown are medians and their ratio. First both are checked to give the same
-numbers. In the first table they are the plain way and the library's own; in the second the
+numbers. In the table of tricks taken they are the plain way and the library's own; in the other the
 library's own and one that was tried, and not taken.
 """
 
@@ -318,14 +318,18 @@ def seconds(way):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", choices=("taken", "not-taken"))
     parser.add_argument("--repeats", type=int, default=15)
-    repeats = parser.parse_args().repeats
-    print("| trick | plain | npformer | times as fast |\n|---|---:|---:|---:|")
-    for tricks in (activations, norms, softmaxes, embeddings, losses, attention, optimizers):
-        measure(tricks, repeats)
-    print("\n| not taken | npformer | this way | times as fast |\n|---|---:|---:|---:|")
-    for tricks in (chunks, joint_projections):
-        measure(tricks, repeats)
+    arguments = parser.parse_args()
+    if arguments.table == "taken":
+        names = "trick | plain | npformer"
+        made = activations, norms, softmaxes, embeddings, losses, attention, optimizers
+    else:
+        names = "not taken | npformer | this way"
+        made = chunks, joint_projections
+    print(f"| {names} | times as fast |\n|---|---:|---:|---:|")
+    for tricks in made:
+        measure(tricks, arguments.repeats)
 
 
 def measure(tricks, repeats):
