@@ -1,11 +1,15 @@
 """Mermaid diagrams become pictures when the site is built; GitHub draws them from the same text."""
 
+import re
 from typing import Any
 
 import mermaidx
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+WIDTH = re.compile(r'viewBox="\S+ \S+ (\S+)')
+READABLE = 960  # pixels, from which on a wide diagram is not made smaller
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -24,4 +28,6 @@ class Mermaid(SphinxDirective):
         svg = mermaidx.render("\n".join(self.content)).svg()
         # Its names must not meet those of another diagram of the page.
         svg = svg.replace("my-svg", f"diagram-{self.env.new_serialno('mermaid')}")
-        return [nodes.raw("", f'<div class="diagram">{svg}</div>', format="html")]
+        width = min(float(WIDTH.search(svg)[1]), READABLE)
+        box = f'<div class="diagram" style="--width: {width:.0f}px">{svg}</div>'
+        return [nodes.raw("", box, format="html")]

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_origin
 
+from numpy.typing import DTypeLike
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.typing import stringify_annotation
@@ -31,7 +32,7 @@ CODE = re.compile(r"(`+[^`]+`+)")
 ALIASES = {
     stringify_annotation(alias, "smart"): f"~npformer.core.{name}"
     for name, alias in {"Array": Array, "BoolArray": BoolArray}.items()
-}
+} | {stringify_annotation(DTypeLike, "smart"): "~numpy.typing.DTypeLike"}
 MARKUP = re.compile(r"[\\*|]|(?<!\])_(?!\w)")
 
 
