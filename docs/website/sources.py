@@ -7,6 +7,7 @@ The site's folders are the repository's, so a link to `npformer/functional/softm
 import html
 import shutil
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from posixpath import relpath as relative
@@ -78,6 +79,12 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     for document, files in sorted(linked(app.env).items()):
         for file in files:
             told.setdefault(file, []).append(document)
+
+    @cache
+    def navigation(folder: PurePosixPath, **options: Any) -> str:
+        """Return the site's contents as seen from a folder: dear to make for each file."""
+        return app.builder._get_local_toctree(f"{folder}/file", **options)
+
     for file, documents in sorted(told.items()):
         path = Path(app.srcdir, file)
         if file.endswith(PICTURES):
@@ -92,7 +99,8 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             for document in documents
         )
         body = f"<h1>{html.escape(file)}</h1>\n<p>Linked from {links}.</p>\n{code(path)}"
-        yield file, {"title": file, "body": body}, "page.html"
+        context = {"title": file, "body": body, "toctree": partial(navigation, folder)}
+        yield file, context, "page.html"
 
 
 def code(path: Path) -> str:

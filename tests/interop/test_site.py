@@ -22,7 +22,7 @@ SOUND = {
 }
 FAULTS = {
     "[gone](gone.md)": "gone.md",
-    "[gone](page.md#gone)": "gone",
+    "[gone](page.md#elsewhere)": "elsewhere",
     "[gone](../gone.py)": "gone.py",
     "$\\gone$": "Undefined control sequence",
     "raw \\\\frac12": "raw text '\\\\frac'",
