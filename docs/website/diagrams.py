@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 WIDTH = re.compile(r'viewBox="\S+ \S+ (\S+)')
-READABLE = 960  # pixels, from which on a wide diagram is not made smaller
+SMALLEST = 0.6  # of its size, down to which a wide diagram's text can be read
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -28,6 +28,6 @@ class Mermaid(SphinxDirective):
         svg = mermaidx.render("\n".join(self.content)).svg()
         # Its names must not meet those of another diagram of the page.
         svg = svg.replace("my-svg", f"diagram-{self.env.new_serialno('mermaid')}")
-        width = min(float(WIDTH.search(svg)[1]), READABLE)
+        width = SMALLEST * float(WIDTH.search(svg)[1])
         box = f'<div class="diagram" style="--width: {width:.0f}px">{svg}</div>'
         return [nodes.raw("", box, format="html")]
