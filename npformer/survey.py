@@ -270,25 +270,27 @@ def _of_the_user(name: str) -> list[Example]:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:  # a module of the user's may raise anything
+    except (Exception, SystemExit) as error:  # a module of the user's may do anything
+        why = " ".join(str(error).split())
         raise ValueError(
-            f"{name!r} cannot be imported: {type(error).__name__}: {error}; expected "
+            f"{name!r} cannot be imported: {type(error).__name__}: {why}; expected "
             f"module:object, the module on the Python path or in the folder that you are in"
         ) from error
     how = _how_to_write(module, attribute.rpartition(".")[2], found)
     if inspect.isroutine(found) or isinstance(found, functools.partial):
         try:
             found = found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(
                 f"{name!r} is called without arguments, to return examples, and raised "
-                f"{type(error).__name__}: {error}. {how}"
+                f"{type(error).__name__}: {' '.join(str(error).split())}. {how}"
             ) from error
     if isinstance(found, Example):
         return [found]
     several = list(found) if isinstance(found, Iterable) and not isinstance(found, type) else []
     if not several or not all(isinstance(item, Example) for item in several):
         what = f"the class {found.__name__}" if isinstance(found, type) else describe(found)
+        what = f"{what} that is empty" if isinstance(found, list) and not found else what
         raise ValueError(f"{name!r} is {what}; expected an Example, or some. {how}")
     return several
 

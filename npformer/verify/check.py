@@ -22,7 +22,7 @@ from .conduct import Pass, Watch
 from .diagnosis import Known
 from .draws import as_index, one_hot, signs_and_sizes
 from .estimate import Method
-from .judgement import blank_entry, entry_of
+from .judgement import blank_entry, entry_of, rounded_up
 from .kinks import Kinks
 from .noise import Noise
 from .persistence import persists
@@ -166,6 +166,9 @@ class Check:
         method = choice.shared({c.method for c in comparisons})
         tolerance = self.settings.tolerance_for(method.name, noise.single)
         self.probes = [probes.adjoint(method, tolerance), *probes.comments()]
+        right = verdicts <= {"pass", "zero"} and not any(f.failed for f in self.findings)
+        if right and self.settings.move:
+            self._look_elsewhere(probes)
         disagree = {probe.name for probe in self.probes if probe.verdict == "disagrees"}
         if "adjoint" in disagree and "fail" not in verdicts:
             self._say_what_adjoint_means()
@@ -179,6 +182,18 @@ class Check:
                 "derivatives agree, but Taylor remainder and symmetry do not: there is a kink or "
                 "a jump near the point, or the gradient is wrong where it was not compared",
             )
+
+    def _look_elsewhere(self, probes: Probes) -> None:
+        found = probes.elsewhere()
+        self.probes.append(found)
+        if found.verdict == "disagrees":
+            message = (
+                "the gradient is right here, but not at another point that forward and backward "
+                "are run at afterwards: they use what an earlier pass has kept (a cache that is "
+                "filled once, the values of the call before), or backward is wrong for values "
+                "like those; check a new object at such a point to tell which"
+            )
+            self.findings.append(Finding("state", "", message, failed=True))
 
     def _say_what_adjoint_means(self) -> None:
         if self.mode == "full":
@@ -268,8 +283,8 @@ class Check:
             worst = max(along, key=lambda c: c.detectable)
             self.notes.append(
                 f"each direction weighs every entry by at least 1/2, so one wrong entry is not "
-                f"missed if it is off by {worst.detectable:.0e} of its tensor's root mean square "
-                f"or more (in {worst.slot.name}; in others by less)"
+                f"missed if it is off by {rounded_up(worst.detectable)} of its tensor's root mean "
+                f"square or more (in {worst.slot.name}; in others by less)"
             )
 
 

@@ -51,7 +51,8 @@ class ComplexStep:
 
     def along_all(self, directions: Sequence[tuple[Slot, Array]]) -> Estimate:
         """Differentiate along a direction in several slots at once."""
-        step = H * min(slot.length for slot, _ in directions)
+        # In units of the direction, so that tiny entries along a tiny one do not underflow.
+        step = H * min(slot.length / _largest(direction) for slot, direction in directions)
         changed = {
             (slot.kind, slot.place): slot.point + 1j * (step * direction)
             for slot, direction in directions
@@ -59,3 +60,7 @@ class ComplexStep:
         y = np.asarray(self._target.evaluate(changed, self._lift)[0])
         terms = self._dy * (y.imag / step)
         return Estimate(float(np.sum(terms)), 0.0, float(np.sum(np.abs(terms))), kink=False)
+
+
+def _largest(direction: Array) -> float:
+    return float(np.max(np.abs(direction), initial=0.0)) or 1.0

@@ -3,6 +3,7 @@
 The analytic gradients are taken here, once, while everything around them is watched.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from .report import Finding
 from .snapshot import Snapshot, leaves, same_bits, share_memory
 from .stateful import StatefulLayer
 from .target import Slot, Target
+
+Name = tuple[str, str]  # kind and name of what is differentiated
+Both = tuple[Any, dict[str, Any]]  # what backward returned, and the gradients of parameters
 
 
 @dataclass
@@ -55,10 +59,10 @@ class Watch:
         """Run everything."""
         target = self._target
         constants = _arrays_of(target)
+        state = Snapshot(target.owner, target.weights.arrays())
         earlier = target.evaluate()[0]
         first = self._output(earlier)
         dy = self._cotangent(first)
-        state = Snapshot(target.owner, target.weights.arrays())
         arguments = target.copies()
         output, saved = target.evaluate_with(arguments)
         y = np.array(output)
@@ -84,13 +88,15 @@ class Watch:
         inputs = self._matched(result)
         self._constant(fixed, constants)
         self._frozen_stay_zero(parameters)
-        self._backward_repeats(dy, result)
+        both = result, parameters
         if not self._has_failed("not repeatable"):
-            self._again(dy, saved, result)
+            self._backward_repeats(dy, both)
+        if not self._has_failed("not repeatable"):
+            self._again(dy, saved, both)
             self._accumulates(dy, returned, parameters)
             if not self._has_failed("mutated"):
                 self._linear(dy, inputs, parameters)
-            self._reentrant(dy, result)  # last, so that what the other forward keeps is seen
+            self._reentrant(dy, both)  # last, so that what the other forward keeps is seen
         self._stateless(state)
         return Pass(y, dy, inputs, parameters, self.findings)
 
@@ -229,8 +235,8 @@ class Watch:
             if not weight.trainable and np.any(np.asarray(gradients.get(weight.name, 0.0))):
                 self._fail("frozen", weight.name, "it is frozen, yet backward gives it a gradient")
 
-    def _backward_repeats(self, dy: Any, result: list[Any]) -> None:
-        if not _all_close(result, as_list(self._pass(dy)[0])):
+    def _backward_repeats(self, dy: Any, before: Both) -> None:
+        if not _same(before, self._pass(dy)):
             self._fail(
                 "not repeatable",
                 "",
@@ -238,8 +244,9 @@ class Watch:
                 "let it draw no random numbers, but use what forward has saved",
             )
 
-    def _again(self, dy: Any, saved: Any, result: list[Any]) -> None:
+    def _again(self, dy: Any, saved: Any, before: Both) -> None:
         """Run backward a second time on the same saved state."""
+        self._target.weights.fill_gradients()
         try:
             second = self._target.backpropagate(_hand_out(dy), saved)
         except Exception as error:
@@ -247,7 +254,7 @@ class Watch:
                 "state", "", f"backward cannot be run twice on one saved ({type(error).__name__})"
             )
             return
-        if not _all_close(result, as_list(second)):
+        if not _same(before, (second, self._target.weights.gradients())):
             self._fail(
                 "mutated",
                 "saved",
@@ -286,9 +293,10 @@ class Watch:
                     "its gradient does not grow by the same amount whatever it was before",
                 )
 
-    def _reentrant(self, dy: Any, result: list[Any]) -> None:
+    def _reentrant(self, dy: Any, before: Both) -> None:
         """Run another forward between a forward and its backward."""
         target = self._target
+        target.weights.fill_gradients()
         _, saved = target.evaluate()
         other = {
             ("input", place): moved(self._rng, a.value)
@@ -303,7 +311,7 @@ class Watch:
         except Exception:  # the other point need not be a valid one
             return
         second = target.backpropagate(_hand_out(dy), saved)
-        if not _all_close(result, as_list(second)):
+        if not _same(before, (second, target.weights.gradients())):
             self._habit(
                 "state",
                 "",
@@ -312,22 +320,59 @@ class Watch:
             )
 
     def _linear(self, dy: Any, inputs: list[Any], parameters: dict[str, Any]) -> None:
-        """Multiply dy: the gradients have to be multiplied by the same number."""
-        floating = [a.name for a in self._target.arguments if a.floating]
+        """Multiply dy, and split it: the gradients have to follow."""
+        whole = self._by_name(inputs, parameters)
         sizes = [np.max(np.abs(g), initial=0.0) for g in _finite([*inputs, *parameters.values()])]
         scale = float(max(sizes, default=0.0))
-        wrong: dict[str, str] = {}
+        wrong: dict[Name, str] = {}
         for factor in _FACTORS:
-            with np.errstate(all="ignore"):
-                result, of_parameters = self._pass(factor * dy)
-            both = [(name, g, of_parameters[name]) for name, g in parameters.items()]
-            if not self._has_failed("missing"):
-                both += zip(floating, inputs, self._target.matched(result), strict=True)
-            for name, once, many in both:
-                if _finite([once]) and not _close(many, factor * once, abs(factor) * scale):
-                    wrong.setdefault(name, _nonlinearity(factor, once, many))
-        for name, why in wrong.items():
-            self._fail("not linear", name, why)
+            if abs(factor) * scale < _LOST:  # what is due would lose digits to underflow
+                continue
+            found = self._gradients_under(factor * dy)
+            for name, once in whole.items():
+                if not _finite([once]) or name not in found:
+                    continue
+                if not _close(found[name], factor * once, abs(factor) * scale):
+                    wrong.setdefault(name, _nonlinearity(factor, once, found[name]))
+        if np.size(dy) > 1:
+            self._additive(dy, whole, wrong)
+        for (_, subject), why in wrong.items():
+            self._fail("not linear", subject, why)
+
+    def _additive(self, dy: Array, whole: dict[Name, Any], wrong: dict[Name, str]) -> None:
+        """Split dy in two, with zeros as of padding and small entries: gradients have to add up."""
+        share = self._rng.permutation(np.resize(_SHARES, dy.size)).reshape(dy.shape)
+        last_places = 1.0 + 4.0 * np.finfo(dy.dtype).eps * signs_and_sizes(self._rng, dy.shape)
+        passes = [
+            self._gradients_under((part * dy).astype(dy.dtype))
+            for part in (share, 1.0 - share, last_places)
+        ]
+        for name, once in whole.items():
+            g, h, near = (np.asarray(found.get(name, np.nan)) for found in passes)
+            if len(_finite([once, near])) < 2 or not once.shape == g.shape == h.shape:
+                continue
+            size = max(
+                float(np.max(np.abs(part), initial=0.0)) for part in (once, *_finite([g, h]))
+            )
+            rounding = float(np.max(np.abs(near - once), initial=0.0))
+            allowed = math.sqrt(np.finfo(once.dtype).eps) * size + 64.0 * rounding
+            if not np.all(np.abs(g + h - once) <= allowed):
+                wrong.setdefault(name, _NOT_ADDITIVE)
+
+    def _gradients_under(self, dy: Any) -> dict[Name, Any]:
+        """Run a pass under another cotangent."""
+        with np.errstate(all="ignore"):
+            result, parameters = self._pass(dy)
+        missing = self._has_failed("missing")
+        return self._by_name([] if missing else self._target.matched(_copies(result)), parameters)
+
+    def _by_name(self, inputs: list[Any], parameters: dict[str, Any]) -> dict[Name, Any]:
+        """Name gradients by what they are of; an input and a parameter may be called alike."""
+        floating = [("input", a.name) for a in self._target.arguments if a.floating]
+        if self._has_failed("missing"):
+            floating, inputs = [], []
+        found = dict(zip(floating, inputs, strict=True))
+        return found | {("parameter", name): g for name, g in parameters.items()}
 
     def _stateless(self, state: Snapshot) -> None:
         if self._target.owner is None:
@@ -342,9 +387,17 @@ class Watch:
             )
 
 
+_LOST = 1e-30
 _SAVED_WRITTEN = "backward writes to it; a second backward would see the change"
 _NAMED = 3  # of several arrays or attributes, in a finding
-_FACTORS = (2.0**20, -(2.0**20))  # for dy: exact, and far beyond any limit on either side
+# For dy: exact, and far beyond the limits that are usual, on either side.
+_FACTORS = (2.0**20, -(2.0**20), 2.0**-20)
+_SHARES = (0.0, 1.0, 2.0**-12)  # of the entries of dy, in one of two parts
+_NOT_ADDITIVE = (
+    "its gradient is not linear in dy: dy is split into two that sum to it, with zeros and small "
+    "entries in both, and their gradients do not add up to the whole; multiply by dy once, divide "
+    "by nothing that is made of it, and leave no small entries of it out"
+)
 
 
 def _nonlinearity(factor: float, before: Array, after: Any) -> str:
@@ -411,5 +464,9 @@ def _close(a: Any, b: Any, scale: float = 0.0) -> bool:
     return bool(np.allclose(a, b, rtol=256 * eps, atol=256 * eps * scale, equal_nan=True))
 
 
-def _all_close(first: list[Any], second: list[Any]) -> bool:
-    return len(first) == len(second) and all(map(_close, first, second))
+def _same(first: Both, second: Both) -> bool:
+    """Say whether two passes gave the same gradients, of inputs and of parameters."""
+    returned = as_list(first[0]), as_list(second[0])
+    if len(returned[0]) != len(returned[1]) or not all(map(_close, *returned)):
+        return False
+    return all(_close(g, second[1].get(name)) for name, g in first[1].items())

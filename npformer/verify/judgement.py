@@ -108,8 +108,17 @@ def _judge(found: Comparison, known: Known, effect: float) -> tuple[str, str, st
         return "inconclusive", "precision", why
     if found.places is None and found.detectable > _TOO_COARSE_ENTRY:
         why = (
-            f"a single wrong entry would be missed unless it is off by {found.detectable:.0e} of "
-            f"the root mean square; check fewer entries, or in float64"
+            f"a single wrong entry would be missed unless it is off by "
+            f"{rounded_up(found.detectable)} of the root mean square; check fewer entries, or in "
+            f"float64"
         )
         return "inconclusive", "precision", why
     return "pass", "", ""
+
+
+def rounded_up(number: float) -> str:
+    """Write what is promised with one digit, not less than it is."""
+    if not 0.0 < number < math.inf:
+        return f"{number:.0e}"
+    ten = 10.0 ** math.floor(math.log10(number))
+    return f"{math.ceil(number / ten * (1 - 1e-12)) * ten:.0e}"

@@ -1,12 +1,15 @@
-r"""Three tests of the whole gradient at once, along random directions u and v through everything.
+r"""Tests of the whole gradient at once, along random directions u and v through everything.
 
     adjoint    <J v, dy> = <v, J^T dy>           one number from each side, equal to all digits
     Taylor     f(x + t v) - f(x) - t <g, v>      falls like t^2 if g is right, like t if it is not
     symmetry   <H u, v> = <H v, u>               of the analytic gradient's own differences
 
-The first decides. The other two are evidence of another kind: the Taylor test uses nothing but
-values of f, and symmetry nothing but values of g, which has to be the gradient of something.
-Both can be disturbed by kinks near the point, so they only comment.
+    elsewhere  the adjoint test once more, at another point: a pass that uses what an earlier one
+               has kept, such as a cache that only the first fills, is right at the first alone
+
+The first and the last decide. The other two are evidence of another kind: the Taylor test uses
+nothing but values of f, and symmetry nothing but values of g, which has to be the gradient of
+something. Both can be disturbed by kinks near the point, so they only comment.
 """
 
 import math
@@ -15,8 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core.arrays import Array
+from .central_difference import CentralDifference
 from .comparison import relative_error
-from .draws import signs_and_sizes
+from .draws import moved, signs_and_sizes
 from .estimate import Method
 from .noise import Noise
 from .report import Probe
@@ -24,9 +28,13 @@ from .target import Slot, Target
 
 Gradients = Sequence[tuple[Slot, Array]]
 
+_POINTS = 3  # that are tried elsewhere
+_GROSS = 1e-3  # the bound of a difference that cannot tell, relative to the terms that it sums
+_SMALL = 1e-4  # an error there that is none; at the point itself, smaller ones were looked for
+
 
 class Probes:
-    """The three tests.
+    """The tests.
 
     Parameters
     ----------
@@ -90,6 +98,50 @@ class Probes:
         analytic = _inner([gradient for _, gradient in self._gradients], direction)
         clear = not found.kink and found.bound <= 1e-3 * found.activity
         return clear and abs(analytic - found.value) > found.bound + 1e-6 * found.activity
+
+    def elsewhere(self) -> Probe:
+        """Run a pass at other points, until values of forward there can tell of its gradient."""
+        for _ in range(_POINTS):
+            slots = [
+                Slot(slot.name, slot.kind, slot.place, self._away_from(slot))
+                for slot, _ in self._gradients
+            ]
+            try:
+                with np.errstate(all="ignore"):
+                    found = self._at(slots)
+            except Exception as error:  # the other point need not be a valid one
+                about = f"another point is outside the domain ({type(error).__name__})"
+                found = Probe("elsewhere", "not applicable", math.nan, about)
+            if found.verdict != "not applicable":
+                break
+        return found
+
+    def _away_from(self, slot: Slot) -> Array:
+        """Move a parameter, and exchange an input's entries as well."""
+        point = moved(self._rng, slot.point)
+        if slot.kind == "input":
+            point = self._rng.permutation(point.reshape(-1)).reshape(point.shape)
+        return point
+
+    def _at(self, slots: list[Slot]) -> Probe:
+        there = {(slot.kind, slot.place): slot.point for slot in slots}
+        gradients = self._target.gradients_at(self._cotangent, there)
+        analytic, direction = 0.0, []
+        for slot in slots:
+            direction.append((slot, slot.length * signs_and_sizes(self._rng, slot.point.shape)))
+            gradient = np.asarray(gradients[(slot.kind, slot.place)], np.float64)
+            analytic += _inner([gradient], direction[-1:])
+        y = np.asarray(self._target.evaluate(there)[0], np.float64)
+        found = CentralDifference(self._target, y, self._dy, self._noise).along_all(direction)
+        clear = found.bound <= _GROSS * found.activity and not found.kink
+        if not clear or not math.isfinite(analytic):
+            about = "values of forward at another point are not smooth or precise enough"
+            return Probe("elsewhere", "not applicable", math.nan, about)
+        error = abs(analytic - found.value) / found.activity
+        about = f"at another point, <J v, dy> and <v, J^T dy> differ by {error:.1e} of their terms"
+        allowed = _SMALL + 10.0 * found.bound / found.activity
+        verdict = "agrees" if error <= allowed else "disagrees"
+        return Probe("elsewhere", verdict, error, about)
 
     def comments(self) -> list[Probe]:
         """Run the tests that comment, unless they leave the domain of the target."""

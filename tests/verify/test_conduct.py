@@ -490,3 +490,65 @@ def test_what_is_not_finite_or_empty_is_named():
     report = gradcheck((square, lambda dy, x: 2 * dy * x), np.zeros((0, 3)))
     assert report.families == {"vacuous"}
     assert "there are no entries to compare: x is (0, 3)" in str(report)
+
+
+@pytest.mark.parametrize(
+    "slope",
+    [
+        lambda dy: np.where(np.abs(dy) < 0.3, 0.0, dy),
+        lambda dy: np.where(np.abs(dy) < 0.1 * np.abs(dy).max(), 0.0, dy),
+        lambda dy: dy * dy / dy,
+        lambda dy: np.where(np.abs(dy) < 1e-3, 0.0, dy),
+    ],
+    ids=["below a limit", "beside the largest", "divided by itself", "below 1e-3"],
+)
+def test_small_and_zero_entries_of_dy_have_their_share(slope):
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    report = gradcheck((lambda x: (x * x, x), lambda dy, x: 2 * slope(dy) * x), x)
+    assert report.families == {"not linear"}
+
+
+class OnceOnly(Layer):
+    """y = x W^T, whose backward adds to dW only where `again` lets it."""
+
+    def __init__(self, again):
+        self.W = Parameter(np.random.default_rng(1).standard_normal((5, 4)))
+        self.again, self.x = again, None
+
+    def forward(self, x, run=None):
+        self.x = x
+        return x @ self.W.value.T, [x]
+
+    def backward(self, dy, saved, run=None):
+        x = self.again(self, saved)
+        if x is not None:
+            self.W.grad += dy.T @ x
+        return dy @ self.W.value
+
+
+def test_a_second_backward_has_to_give_the_parameters_gradients_too():
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    opaque = OnceOnly(lambda layer, saved: saved and next(saved[0], None))
+    right = opaque.forward
+    opaque.forward = lambda x, run=None: (right(x)[0], [iter([x])])
+    report = gradcheck(opaque, x)
+    assert report.verdict == "fail"
+    assert "mutated" in report.families
+    assert gradcheck(OnceOnly(lambda layer, saved: saved[0]), x).ok
+
+
+def test_another_forward_must_not_change_the_parameters_gradients_either():
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    report = gradcheck(OnceOnly(lambda layer, saved: layer.x), x)
+    assert any("another forward between" in finding.message for finding in report.findings)
+
+
+def test_random_numbers_are_blamed_once():
+    rng = np.random.default_rng(0)
+
+    def forward(x):
+        kept = rng.random(x.shape) < 0.5
+        return x * kept, kept
+
+    report = gradcheck((forward, lambda dy, kept: dy * kept), np.ones((4, 5)))
+    assert [f.family for f in report.findings if f.failed] == ["not repeatable"]

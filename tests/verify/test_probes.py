@@ -20,7 +20,8 @@ def cube(x):
 
 def test_all_agree_on_a_right_gradient():
     report = gradcheck((cube, lambda dy, x: 3 * dy * x * x), X)
-    assert probes(report) == {"adjoint": "agrees", "Taylor": "agrees", "symmetry": "agrees"}
+    agree = dict.fromkeys(("adjoint", "Taylor", "symmetry", "elsewhere"), "agrees")
+    assert probes(report) == agree
     assert report.probes[1].value == pytest.approx(2, abs=0.1)
 
 
@@ -118,3 +119,61 @@ def test_kinks_of_a_big_tensor_are_left_out_of_its_directions():
     factor[1, 17] = 2.0 if x[1, 17] > 0 else 1.0
     factor[1, 18] = 2.0 if x[1, 18] > 0 else 1.0
     assert gradcheck((pair[0], lambda dy, p: dy * p * factor), x).verdict == "fail"
+
+
+class Memory:
+    """y = x^2, whose backward uses what `recall` makes of all the inputs that there were."""
+
+    def __init__(self, recall):
+        self.seen, self.recall = [], recall
+
+    def forward(self, x):
+        self.seen.append(np.real(x).copy())
+        return x * x, None
+
+    def backward(self, dy, saved):
+        return 2 * dy * self.recall(self.seen)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "recall",
+    [
+        lambda seen: seen[0],
+        lambda seen: seen[-2],
+        lambda seen: np.where(seen[0] > 0, np.abs(seen[-1]), -np.abs(seen[-1])),
+    ],
+    ids=["the first", "the one before", "the signs of the first"],
+)
+def test_what_an_earlier_pass_has_kept_is_found_out_at_another_point(recall, seed):
+    layer = Memory(recall)
+    report = gradcheck((layer.forward, layer.backward), X, seed=seed)
+    assert [entry.verdict for entry in report.entries] == ["pass"]
+    assert probes(report)["elsewhere"] == "disagrees"
+    assert report.verdict == "fail"
+    assert "state" in report.families
+    right = Memory(lambda seen: seen[-1])
+    assert probes(gradcheck((right.forward, right.backward), X, seed=seed))["elsewhere"] == "agrees"
+
+
+def test_another_point_outside_of_the_domain_decides_nothing():
+    def forward(x):
+        if not np.array_equal(np.sort(np.real(x), axis=0), np.real(x)):
+            raise KeyError("only sorted")
+        return x * x, x
+
+    x = np.arange(1.0, 9.0)[:, None]
+    report = gradcheck((forward, lambda dy, x: 2 * dy * x), x)
+    assert report.ok
+    assert probes(report)["elsewhere"] == "not applicable"
+
+
+def test_no_other_point_is_looked_at_where_parameters_are_not_to_move():
+    report = gradcheck((cube, lambda dy, x: 3 * dy * x * x), X, move=False)
+    assert "elsewhere" not in probes(report)
+
+
+def test_a_tiny_scale_does_not_underflow_along_a_direction():
+    report = gradcheck((lambda x: (3.0 * x, None), lambda dy, _: 3.0 * dy), 1e-200 * X)
+    assert report.ok
+    assert probes(report)["adjoint"] == "agrees"
