@@ -15,6 +15,7 @@ from npformer.survey import survey
 EXAMPLES = catalogue.examples()
 NAMES = [example.name for example in EXAMPLES]
 LAYERS = [example.name for example in EXAMPLES if isinstance(example.target, Layer)]
+BY_ENTRY = [e.name for e in EXAMPLES if e.subject not in models.__all__]
 WITH_FLOATS = [e.name for e in EXAMPLES if any(np.asarray(x).dtype.kind == "f" for x in e.inputs)]
 
 
@@ -92,12 +93,12 @@ def test_names_are_unique():
     assert len(set(NAMES)) == len(NAMES)
 
 
-@pytest.mark.parametrize("name", [e.name for e in EXAMPLES if e.subject not in models.__all__])
+@pytest.mark.parametrize("name", BY_ENTRY)
 def test_gradient(name):
     """What `npformer check` does, at another seed.
 
     It checks the models as well, every entry; tests/models does along a direction of each
-    parameter, for that is a hundred times less.
+    parameter, and the next test of the inputs, for that is a hundred times less.
     """
     (row,) = survey([fresh(name, seed=1)], seed=1)
     assert row.verdict == "pass", row.error or str(row.report)
@@ -106,6 +107,20 @@ def test_gradient(name):
             assert entry.worst_error <= 1e-9
         if entry.complex_step:
             assert entry.complex_step.error <= 1e-12
+
+
+@pytest.mark.parametrize("name", [n for n in WITH_FLOATS if n not in BY_ENTRY])
+def test_gradient_of_what_a_model_hears_or_sees(name):
+    """Along a direction, by the complex step."""
+    example = fresh(name, seed=1)
+    (x, *more), h = example.inputs, 1e-30
+    v = np.random.default_rng(2).standard_normal(x.shape)
+    y, saved = example.forward()
+    dy = cotangent(y)
+    dx = example.backward(dy, saved)[0]
+    assert dx.shape == x.shape
+    z, _ = example.forward(x + 1j * h * v, *more)
+    np.testing.assert_allclose(np.sum(dx * v), np.sum(dy * z.imag) / h, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", WITH_FLOATS)
