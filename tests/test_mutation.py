@@ -83,6 +83,13 @@ def test_calls_conditions_and_statements_are_mutated():
     }  # fmt: skip
 
 
+def test_what_python_itself_warns_of_is_no_mutant():
+    """Where warnings are errors, as in our tests, it would end the run."""
+    found = afters("def f(x, flag):\n    y = (x if flag else 0)[0]\n    return y")
+    assert "y = x[0]" in found
+    assert "y = 0[0]" not in found
+
+
 def test_mutants_differ_and_leave_the_function_as_it_was():
     for target in targets(PACKAGE)[:3]:
         before = ast.unparse(target.node)
