@@ -164,11 +164,11 @@ def test_buckets_are_filled_from_near_to_far():
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32])
 @pytest.mark.parametrize("bidirectional", [True, False])
-@pytest.mark.parametrize("max_distance", [20, 128, 2**70])
+@pytest.mark.parametrize("max_distance", [20, np.uint8(20), 128, 2**70])
 def test_buckets_of_any_integers_are_those_of_large_ones(dtype, bidirectional, max_distance):
     ends = np.iinfo(dtype)
     distances = np.array([ends.min, ends.min + 1, 0, 1, ends.max - 1, ends.max], dtype)
-    want = [published(int(r), 8, bidirectional, max_distance) for r in distances]
+    want = [published(int(r), 8, bidirectional, int(max_distance)) for r in distances]
     got = buckets(distances, 8, bidirectional, max_distance)
     assert got.dtype == np.int64
     np.testing.assert_array_equal(got, want)
