@@ -164,11 +164,11 @@ def test_buckets_are_filled_from_near_to_far():
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32])
 @pytest.mark.parametrize("bidirectional", [True, False])
-@pytest.mark.parametrize("max_distance", [20, 128, 2**70])
+@pytest.mark.parametrize("max_distance", [20, np.uint8(20), 128, 2**70])
 def test_buckets_of_any_integers_are_those_of_large_ones(dtype, bidirectional, max_distance):
     ends = np.iinfo(dtype)
     distances = np.array([ends.min, ends.min + 1, 0, 1, ends.max - 1, ends.max], dtype)
-    want = [published(int(r), 8, bidirectional, max_distance) for r in distances]
+    want = [published(int(r), 8, bidirectional, int(max_distance)) for r in distances]
     got = buckets(distances, 8, bidirectional, max_distance)
     assert got.dtype == np.int64
     np.testing.assert_array_equal(got, want)
@@ -339,6 +339,9 @@ def test_what_two_threads_may_add_to_at_the_same_time():
         assert Ramp().gradient_lead(axes) == (1,) * axes
     assert table.grouped(2).gradient_lead(3) == (1, 2, 2)
     assert Ramp().grouped(2).gradient_lead(3) == (1, 1, 1)
+    bias = Ramp()
+    bias.gradient_lead = lambda axes: (5, *(1,) * (axes - 1))  # a number for each of a batch
+    assert bias.grouped(2).gradient_lead(3) == (5, 1, 1)
     assert biases.as_bias(np.ones((4, 1, 1))).gradient_lead(2) == (1, 4)
 
 
@@ -426,6 +429,14 @@ def test_a_user_s_bias_in_a_layer(monkeypatch, limit):
         np.testing.assert_allclose(a, b, atol=1e-12)
     with pytest.raises(ValueError, match="Ramp: at most 9 heads"):
         MultiHeadAttention(20, 10, dtype=np.float64)(normal(0, 3, 20), bias=Ramp())
+
+
+def test_a_bias_of_heads_is_asked_for_a_head_as_there_were_no_groups():
+    asked, bias = [], Ramp()
+    bias.tile = lambda lead_index, rows, columns: asked.append(lead_index)
+    for index in ((7, 0, 0), (7, 0, 1), (7, 1, 1)):
+        bias.grouped(2).tile(index, full(1), full(1))
+    assert asked == [(7, 0), (7, 1), (7, 3)]
 
 
 class LearnedRamp(Ramp):

@@ -15,6 +15,7 @@ from npformer.survey import survey
 EXAMPLES = catalogue.examples()
 NAMES = [example.name for example in EXAMPLES]
 LAYERS = [example.name for example in EXAMPLES if isinstance(example.target, Layer)]
+BY_ENTRY = [e.name for e in EXAMPLES if e.subject not in models.__all__]
 WITH_FLOATS = [e.name for e in EXAMPLES if any(np.asarray(x).dtype.kind == "f" for x in e.inputs)]
 
 
@@ -92,12 +93,12 @@ def test_names_are_unique():
     assert len(set(NAMES)) == len(NAMES)
 
 
-@pytest.mark.parametrize("name", [e.name for e in EXAMPLES if e.subject not in models.__all__])
+@pytest.mark.parametrize("name", BY_ENTRY)
 def test_gradient(name):
     """What `npformer check` does, at another seed.
 
-    It checks the models as well, every entry; tests/models does along a direction of each
-    parameter, for that is a hundred times less.
+    It checks the models as well, every entry; the next test does along one direction, and
+    tests/models along one of each parameter, for that is a hundred times less.
     """
     (row,) = survey([fresh(name, seed=1)], seed=1)
     assert row.verdict == "pass", row.error or str(row.report)
@@ -106,6 +107,30 @@ def test_gradient(name):
             assert entry.worst_error <= 1e-9
         if entry.complex_step:
             assert entry.complex_step.error <= 1e-12
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in BY_ENTRY])
+def test_gradient_of_a_model_along_a_direction(name):
+    """Through its logits, in all its parameters and what it hears or sees, by the complex step."""
+    example, h = fresh(name, seed=1), 1e-30
+    rng = np.random.default_rng(2)
+    y, saved = example.forward()
+    dy = cotangent(y)
+    for parameter in (learned := [p for p in parameters(example) if p.trainable]):
+        parameter.zero_grad()
+    terms, inputs = [], [*example.inputs]
+    for dx in example.backward(dy, saved):  # of the first, if it is a sound or images
+        assert dx.shape == inputs[0].shape
+        v = rng.standard_normal(dx.shape)
+        terms.append(np.sum(dx * v))
+        inputs[0] = inputs[0] + 1j * h * v
+    for parameter in learned:
+        v = rng.standard_normal(parameter.shape)
+        terms.append(np.sum(parameter.grad * v))
+        parameter.value = np.asarray(parameter.value + 1j * h * v)
+    z, _ = example.forward(*inputs)
+    atol = 1e-11 * np.abs(terms).max()
+    np.testing.assert_allclose(sum(terms), np.sum(dy * z.imag) / h, rtol=1e-10, atol=atol)
 
 
 @pytest.mark.parametrize("name", WITH_FLOATS)

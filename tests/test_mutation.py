@@ -1,12 +1,14 @@
 """The mutation runner: what it changes, what it finds alive, and that its list is up to date."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from mutation.mutate import bare, drawn, mutants
-from mutation.targets import targets
+from mutation.score import Row, fingerprint, read, write
+from mutation.targets import Target, targets
 
 import npformer
 import npformer.functional as F
@@ -81,6 +83,13 @@ def test_calls_conditions_and_statements_are_mutated():
     }  # fmt: skip
 
 
+def test_what_python_itself_warns_of_is_no_mutant():
+    """Where warnings are errors, as in our tests, it would end the run."""
+    found = afters("def f(x, flag):\n    y = (x if flag else 0)[0]\n    return y")
+    assert "y = x[0]" in found
+    assert "y = 0[0]" not in found
+
+
 def test_mutants_differ_and_leave_the_function_as_it_was():
     for target in targets(PACKAGE)[:3]:
         before = ast.unparse(target.node)
@@ -125,6 +134,36 @@ def test_what_is_listed_as_equivalent_is_still_a_mutant():
             assert (before, bare(line[2:])) in known
 
 
+def test_the_record_keeps_what_was_tried_of_the_same_code(tmp_path):
+    path, two = tmp_path / "README.md", targets(PACKAGE)[:2]
+    path.write_text("# What it is\n\n")
+    (one, code), (other, its) = ((target.name, fingerprint(target)) for target in two)
+
+    def record(**new):
+        write(path, two, {one: new["a"], other: new["b"]} if new else {}, lambda _: 99)
+        return read(path)
+
+    write(path, two, {one: Row(code, 50, 9, 1)}, lambda _: 99)
+    assert read(path) == {one: Row(code, 50, 9, 1), other: Row(its, 99), "all": Row("", 149, 9, 1)}
+    rows = record(a=Row(code, 50, 8, 1), b=Row(its, 99, 5, 1, 1))
+    assert rows[one] == Row(code, 50, 9, 1)  # of which more had been tried
+    assert rows[other] == Row(its, 99, 5, 1, 1)
+    assert record(a=Row(code, 50, 10), b=Row(its, 99, 4))[one] == Row(code, 50, 10)
+    text = path.read_text()
+    assert text.startswith("# What it is\n\n| function |")
+    assert text.endswith("| all |  | 149 | 17 | 15 | 1 | 1 |\n")
+    path.write_text(text.replace(its, "00000000"))  # as if the function had changed
+    assert record()[other] == Row(its, 99)
+
+
+def test_a_fingerprint_is_the_code_s_alone():
+    one, same, other = (
+        Target("a.py", "f", ast.parse(f"def f(x):\n    {text}").body[0])
+        for text in ("return x + 1", '"A docstring."\n    return (x + 1)  # why', "return x + 2")
+    )
+    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+
+
 def run(root, weight, equivalents="", *options):
     """Mutate a package of one operation, which its test tries at one weight."""
     files = {
@@ -148,9 +187,14 @@ def test_a_survivor_is_reported_and_may_be_listed_as_equivalent(tmp_path):
     assert blind.returncode == 1, blind.stdout + blind.stderr
     assert "npformer/functional/scale.py:12 operand dropped" in blind.stdout
     assert "    - return dy * weight\n    + return dy\n" in blind.stdout
-    sharp = run(tmp_path, 2.0, TRUE)
+    sharp = run(tmp_path, 2.0, TRUE, "--record")
     assert sharp.returncode == 0, sharp.stdout + sharp.stderr
     assert "1 equivalent, 0 survive; score 100.00 %" in sharp.stdout
+    record = (tmp_path / "tests/mutation/README.md").read_text()
+    assert re.search(
+        r"\| functional/scale.py scale_backward \| \w{8} \| 5 \| 5 \| 4 \| 1 \| 0 \|", record
+    )
+    assert record.endswith("| all |  | 13 | 13 | 12 | 1 | 0 |\n")
 
 
 def test_what_is_listed_and_killed_or_no_mutant_is_reported_and_a_sample_is_enough(tmp_path):

@@ -47,7 +47,7 @@ class InputEmbeddingSaved(NamedTuple):
 
     embedding: EmbeddingSaved
     position: Any
-    token_type: EmbeddingSaved | None
+    token_type: Any
     norm: Any
     dropout: DropoutSaved
 
@@ -121,7 +121,7 @@ class InputEmbedding(Layer):
         position_saved: Any = None
         if self.position is not None:
             e, position_saved = self.position.forward(e, positions)  # (2)
-        type_saved: EmbeddingSaved | None = None
+        type_saved: Any = None
         norm_saved: Any = None
         if self.token_type is not None:
             types = np.zeros((1, 1), np.int64) if token_type_ids is None else token_type_ids
@@ -139,7 +139,7 @@ class InputEmbedding(Layer):
         de = self.dropout.backward(dy, saved.dropout)  # (4')
         if self.norm is not None:
             de = self.norm.backward(de, saved.norm)  # (3')
-        if self.token_type is not None and saved.token_type is not None:
+        if self.token_type is not None:
             dt = unbroadcast(de, (*saved.token_type.ids.shape, de.shape[-1]))
             self.token_type.backward(dt, saved.token_type)  # (3')
         if self.position is not None:

@@ -59,14 +59,17 @@ def test_other_arrays_are_refused(bad, said):
 
 
 def test_an_upstream_gradient_has_the_shape_and_precision_of_the_output():
+    """Which are told by an array, or by its dtype alone."""
     x = np.ones((2, 3))
     arrays.check_gradient("op", x, (2, 3), x)
+    arrays.check_gradient("op", x, (2, 3), x.dtype)
     with pytest.raises(
         ValueError, match=r"op: dy is \(2, 3\) but the output was \(3,\); .* shape$"
     ):
         arrays.check_gradient("op", x, (3,), x)
-    with pytest.raises(TypeError, match="op: saved is float32 but dy is float64"):
-        arrays.check_gradient("op", x, (2, 3), x.astype(np.float32))
+    for like in (x.astype(np.float32), np.dtype(np.float32)):
+        with pytest.raises(TypeError, match="op: saved is float32 but dy is float64"):
+            arrays.check_gradient("op", x, (2, 3), like)
 
 
 @pytest.mark.parametrize("dy", [2, 2.0, np.float64(2), np.array(2.0), np.float32(2)])

@@ -1,6 +1,7 @@
 """linear_attention: value, gradient, chunks, recurrence, masks, underflow, memory, refusals."""
 
 import importlib
+import math
 import tracemalloc
 from contextlib import contextmanager
 
@@ -354,6 +355,33 @@ def test_where_all_is_lost_chunks_are_as_long_as_ever():
     assert starts(np.full_like(q, np.nan), np.full_like(k, np.nan), v) == [0, 4, 8]
     k[0, 3], k[0, 5:], k[1, 6:], q[0, 9], q[0, :8] = 1e200, np.nan, np.inf, 1e200, np.nan
     assert starts(q, k, v) == [0, 3, 4, 5, 6, 8, 10]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_what_is_wild_is_found_one_by_one(dtype):
+    """Against a loop over sequences, with numbers just below the limit and at it, and NaN."""
+    parts = 2 if dtype is np.complex128 else 1
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        lead, n, d = tuple(rng.integers(1, 3, rng.integers(0, 3))), *rng.integers(0, (6, 4))
+        limit = np.array(math.sqrt(float(np.finfo(dtype).max) / max(parts * d, 1)), dtype).real
+        below = np.nextafter(limit, limit.dtype.type(0))
+        palette = np.array([0, 1, below, -below, limit, -limit, np.nan, np.inf, -np.inf])
+        chances = rng.choice([0.0, 0.02, 0.1]) * (np.arange(9) > 3)
+        chances[:4] = (1 - chances.sum()) / 4
+        x = np.zeros((*lead, n, d), dtype)
+        for part in (x.real, x.imag)[:parts]:
+            part[...] = rng.choice(palette, x.shape, p=chances)
+        mask = rng.random((*lead, n)) < 0.8 if seed % 2 else None
+        want = set()
+        for at in np.ndindex(lead):
+            for j in range(n):
+                entries = np.abs([p[(*at, j)] for p in (x.real, x.imag)])
+                if (mask is None or mask[(*at, j)]) and not np.all(entries < limit):
+                    want.add(j)
+                    if not np.isfinite(entries).all():
+                        break
+        assert MODULE._wild(x, mask) == sorted(want)
 
 
 # Masks and queries that see nothing

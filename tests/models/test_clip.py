@@ -95,6 +95,18 @@ def test_a_patch_is_seen_by_its_own_window_of_weights():
             assert_close(e[:, 1 + 3 * row + column], want)
 
 
+def test_the_gradient_of_images_through_their_patches():
+    """Batch, patches a side, channels and a patch's side differ: no exchange of two is unseen."""
+    inputs, rng, h = trained(num_channels=4).image.inputs, np.random.default_rng(0), 1e-30
+    images, v = rng.standard_normal((2, 5, 4, 6, 6))
+    y, saved = inputs.forward(images)
+    dy = rng.standard_normal(y.shape)
+    dimages = inputs.backward(dy, saved)
+    assert dimages.shape == images.shape
+    want = np.sum(dy * inputs(images + 1j * h * v).imag) / h
+    assert np.sum(dimages * v) == pytest.approx(want, rel=1e-11)
+
+
 def test_the_vectors_have_length_1_and_their_cosines_are_scaled():
     model, (images, ids, mask) = trained(), batch()
     u, v = model.encode_image(images), model.encode_text(ids, mask)

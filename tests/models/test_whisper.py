@@ -116,7 +116,9 @@ def test_the_loss_is_that_of_the_logits():
 
 @pytest.mark.parametrize("options", ["learned", "sinusoidal"])
 def test_the_gradient_of_the_loss_in_every_parameter(options):
+    """The table of waves among them, if somebody sets it free."""
     model = trained(Whisper, options, num_layers=1)
+    model.source_inputs.position.weight.trainable = True
     assert_gradient_of_the_loss(model, *batch(Whisper, size=2))
 
 
@@ -186,6 +188,9 @@ def test_steps_with_a_cache_are_one_whole_pass(writer):
     parts = [writer.decode(target[:, at], memory, cache) for at in (slice(3), slice(3, 4))]
     assert_close(np.concatenate([y for y, _ in parts], axis=1), writer(sound, target))
     assert parts[0][1] is None
+    y, saved = writer.forward(sound, target)
+    with pytest.raises(ValueError, match=r"^Whisper\.backward: saved is None"):
+        writer.backward(y, saved._replace(decode=None))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ not made.
 import ast
 import copy
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -149,11 +150,14 @@ def _put_in(fragment: str, first: str) -> list[str]:
 
 
 def _compiles(fragment: str) -> bool:
+    """Say whether Python takes these statements, and without a warning such as for ``0[i]``."""
     inside = ["def f():", " for _ in ():", *(f"  {line}" for line in fragment.splitlines())]
-    try:
-        compile("\n".join(inside), "mutant", "exec")
-    except SyntaxError:
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SyntaxWarning)
+        try:
+            compile("\n".join(inside), "mutant", "exec")
+        except SyntaxError:
+            return False
     return True
 
 

@@ -5,6 +5,7 @@
 taken. The exit status is 1 if a mutant survives that ``equivalents.txt`` does not list, or if
 what it lists does not exist or is killed after all. ``--sample 100`` tries no more than 100 mutants
 of each function, and ``--tests tests/functional -k conv1d`` runs fewer tests, for those in a hurry.
+``--record`` puts how they ended in the table of README.md.
 
 How it works: package and tests are copied to a temporary folder, where pytest imports and
 collects them once. A first pass over the original finds out which tests reach which function.
@@ -37,6 +38,7 @@ from types import FunctionType
 
 import pytest
 from mutate import bare, drawn, mutants
+from score import Row, fingerprint, write
 from targets import targets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +52,7 @@ TESTS = (
     "tests/core",
 )
 EQUIVALENTS = "tests/mutation/equivalents.txt"
+RECORD = "tests/mutation/README.md"
 NEEDED = (PACKAGE, "tests", "setup.cfg")
 NEAR = 4.0  # seconds of tests that a mutant has to survive
 FAR = 60.0  # and that it meets in a second round, unless it is listed
@@ -60,10 +63,11 @@ LATE = (signal.SIGPROF, signal.SIGALRM)
 class Runner:
     """A pytest plugin that, in place of running the tests once, runs them once a mutant."""
 
-    def __init__(self, root, chosen, made, listed, processes):
+    def __init__(self, root, chosen, made, totals, listed, processes):
         self.root, self.chosen, self.made, self.listed = root, chosen, made, listed
-        self.processes = processes
+        self.totals, self.processes = totals, processes  # of each function, how many were made
         self.outcomes = []  # (target, mutant, who killed it or None)
+        self.rows = {}  # of the record, by the function's name
         self.failed = False
         self.trouble = ""  # why nothing was tried
 
@@ -190,6 +194,13 @@ class Runner:
         line += f", {len(equal)} equivalent" if equal else ""
         line += f", {len(alive) - len(equal)} SURVIVE" if len(alive) > len(equal) else ""
         print(line)
+        self.rows[target.name] = Row(
+            fingerprint(target),
+            self.totals[target.name],
+            len(outcomes) - len(alive),
+            len(equal),
+            len(alive) - len(equal),
+        )
         for mutant in sorted(alive, key=lambda m: m.line):
             if mutant not in equal:
                 print(f"  {PACKAGE}/{target.file}:{mutant.line} {mutant.kind}")
@@ -312,6 +323,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="that the sample has (0)")
     parser.add_argument("--tests", action="append", metavar="PATH", help="to run, and no others")
     parser.add_argument("-k", default="", metavar="EXPR", help="of the tests, those it fits")
+    parser.add_argument("--record", action="store_true", help=f"write it in {RECORD}")
     parser.add_argument("--list", action="store_true", help="show the mutants and run nothing")
     parser.add_argument("--root", type=Path, default=ROOT, help="of the project")
     options = parser.parse_args(arguments)
@@ -339,7 +351,8 @@ def main(arguments=None):
             return 0
         sys.path[0] = str(root)
         os.chdir(root)
-        runner = Runner(root, chosen, made, listed, options.processes)
+        totals = {name: len(all_) for name, all_ in every.items()}
+        runner = Runner(root, chosen, made, totals, listed, options.processes)
         flags = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:timeout", "-s"]
         paths = [t for t in options.tests or TESTS if (root / t).exists()]
         status = pytest.main([*flags, "-k", options.k, *paths], plugins=[runner])
@@ -347,6 +360,9 @@ def main(arguments=None):
     if runner.trouble or not runner.outcomes:
         print(runner.trouble or f"pytest tried nothing and ended with status {status}")
         return 2
+    if options.record:
+        known = targets(options.root / PACKAGE)
+        write(options.root / RECORD, known, runner.rows, lambda t: len(mutants(t.node)))
     outcomes = runner.outcomes
     survivors = [o for o in outcomes if o[2] is None and key(*o[:2]) not in listed]
     equivalents = sum(killer is None for *_, killer in outcomes) - len(survivors)
@@ -356,7 +372,7 @@ def main(arguments=None):
     killed, counted = len(outcomes) - equivalents - len(survivors), len(outcomes) - equivalents
     ends = Counter(killer for *_, killer in outcomes if killer in ("the time limit", "a crash"))
     by = "".join(f" ({n} by {what})" for what, n in ends.items())
-    total = sum(map(len, every.values()))
+    total = sum(totals.values())
     share = f" of {total}, drawn by seed {options.seed}" if len(outcomes) < total else ""
     print(
         f"\n{len(outcomes)} mutants{share}: {killed} killed{by}, {equivalents} equivalent, "
