@@ -37,6 +37,13 @@ from npformer.functional.scale import scale_backward
 def test_gradient():
     assert scale_backward(3.0, {weight}) == 3.0 * {weight}
 """
+NEARER = """
+from npformer.functional.scale import _times
+
+
+def test_nearer():
+    assert _times(3.0, 1.0) == 3.0
+"""
 TRUE = """@ functional/scale.py scale_backward
 - return _times(dy, saved)
 + return _times(saved, dy)
@@ -164,20 +171,25 @@ def test_a_fingerprint_is_the_code_s_alone():
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
 
 
-def run(root, weight, equivalents="", *options):
-    """Mutate a package of one operation, which its test tries at one weight."""
+def run(root, weight, equivalents="", *options, more=""):
+    """Mutate a package of one operation, which its test tries at one weight.
+
+    Only the nearest test is in the first round: all together take no time at all.
+    """
     files = {
         "setup.cfg": "[tool:pytest]\n",
         "npformer/__init__.py": "",
         "npformer/functional/__init__.py": "",
         "npformer/functional/scale.py": OPERATION,
-        "tests/functional/test_scale.py": TEST.format(weight=weight),
+        "tests/functional/test_scale.py": TEST.format(weight=weight) + more,
         "tests/mutation/equivalents.txt": equivalents,
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    command = [sys.executable, str(MUTATION / "run.py"), "--root", str(root), *options]
+    start = f"import sys; sys.path[0] = {str(MUTATION)!r}; import run; run.NEAR = 0.0; "
+    start += "sys.exit(run.main())"
+    command = [sys.executable, "-c", start, "--root", str(root), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -206,6 +218,18 @@ def test_what_is_listed_and_killed_or_no_mutant_is_reported_and_a_sample_is_enou
     assert "listed as equivalent, but it is killed by" in stale.stdout
     assert stale.stdout.count("there is no such mutant") == 1
     assert "8 mutants of 13, drawn by seed 0: 8 killed, 0 equivalent" in stale.stdout
+
+
+def test_a_challenge_tries_what_is_listed_and_nothing_else_by_all_tests(tmp_path):
+    """The nearest test sees no weight, and what is listed meets no other unless it is doubted."""
+    false = "@ functional/scale.py _times\n- return dy * weight\n+ return dy\n= it looks so\n"
+    trusted = run(tmp_path, 2.0, TRUE + false, more=NEARER)
+    assert trusted.returncode == 0, trusted.stdout + trusted.stderr
+    assert "13 mutants: 11 killed, 2 equivalent, 0 survive; score 100.00 %" in trusted.stdout
+    doubted = run(tmp_path, 2.0, TRUE + false, "--challenge", more=NEARER)
+    assert doubted.returncode == 1, doubted.stdout + doubted.stderr
+    assert "\n2 mutants: 1 killed, 1 equivalent, 0 survive; " in doubted.stdout
+    assert "but it is killed by tests/functional/test_scale.py::test_gradient" in doubted.stdout
 
 
 def test_nothing_counts_as_killed_where_the_tests_fail_anyway(tmp_path):

@@ -6,6 +6,9 @@ taken. The exit status is 1 if a mutant survives that ``equivalents.txt`` does n
 what it lists does not exist or is killed after all. ``--sample 100`` tries no more than 100 mutants
 of each function, and ``--tests tests/functional -k conv1d`` runs fewer tests, for those in a hurry.
 ``--record`` puts how they ended in the table of README.md.
+``--challenge`` doubts the list: it tries what ``equivalents.txt`` lists, and nothing else, against
+every test that reaches it, however long that takes. To be run after a change of the list, or of
+what a listed function may be called with.
 
 How it works: package and tests are copied to a temporary folder, where pytest imports and
 collects them once. A first pass over the original finds out which tests reach which function.
@@ -13,7 +16,8 @@ Then each mutant gets a process of its own, forked from the one that has everyth
 it the function's code object is exchanged, so that whoever holds the function runs the mutant,
 and the tests that reach it run until one fails, first those that killed the mutants before. The
 nearest tests run, those that reach few other targets, up to `NEAR` seconds in all; a mutant that
-survives these, and is not listed, meets the next nearest, up to `FAR` seconds.
+survives these, and is not listed, meets the next nearest, up to `FAR` seconds. A challenge spares
+none.
 """
 
 import argparse
@@ -22,6 +26,7 @@ import copy
 import gc
 import importlib
 import inspect
+import math
 import os
 import pickle
 import resource
@@ -55,7 +60,7 @@ EQUIVALENTS = "tests/mutation/equivalents.txt"
 RECORD = "tests/mutation/README.md"
 NEEDED = (PACKAGE, "tests", "setup.cfg")
 NEAR = 4.0  # seconds of tests that a mutant has to survive
-FAR = 60.0  # and that it meets in a second round, unless it is listed
+FAR = 60.0  # and that it meets in a second round, unless it is listed and not challenged
 BYTES = 8 << 30  # that a mutant may allocate
 LATE = (signal.SIGPROF, signal.SIGALRM)
 
@@ -63,9 +68,10 @@ LATE = (signal.SIGPROF, signal.SIGALRM)
 class Runner:
     """A pytest plugin that, in place of running the tests once, runs them once a mutant."""
 
-    def __init__(self, root, chosen, made, totals, listed, processes):
+    def __init__(self, root, chosen, made, totals, listed, processes, challenge):
         self.root, self.chosen, self.made, self.listed = root, chosen, made, listed
-        self.totals, self.processes = totals, processes  # of each function, how many were made
+        self.totals = totals  # of each function, how many were made
+        self.processes, self.challenge = processes, challenge
         self.outcomes = []  # (target, mutant, who killed it or None)
         self.rows = {}  # of the record, by the function's name
         self.failed = False
@@ -141,7 +147,8 @@ class Runner:
             took[name] = max(time.process_time() - start, 1e-4)
             for target in now:
                 reached[target].append((len(now), took[name], name))
-        return took, {target: two_rounds(tests) for target, tests in reached.items()}
+        far = math.inf if self.challenge else FAR
+        return took, {target: two_rounds(tests, far) for target, tests in reached.items()}
 
     def try_all(self, took, reached):
         tried, kills = Counter(), Counter()  # by target and test
@@ -155,7 +162,8 @@ class Runner:
                 ran = names[: names.index(killer) + 1 if killer in names else None]
                 tried.update((target.name, name) for name in ran)
                 kills[target.name, killer] += 1
-                if killer is None and number == 0 and key(target, mutant) not in self.listed:
+                doubted = self.challenge or key(target, mutant) not in self.listed
+                if killer is None and number == 0 and doubted:
                     queue.appendleft((target, mutant, 1))
                     continue
                 self.outcomes.append((target, mutant, killer))
@@ -251,14 +259,14 @@ class Fork:
         return result
 
 
-def two_rounds(tests):
-    """Names of the tests that reach little else, `NEAR` seconds of them, and of the next, `FAR`."""
+def two_rounds(tests, more):
+    """Names of the tests that reach little else, `NEAR` seconds, and of the next, `more`."""
     near, far, total = [], [], 0.0
     for _, seconds, name in sorted(tests):
         total += seconds
         if total <= NEAR or not near:
             near.append(name)
-        elif total <= NEAR + FAR:
+        elif total <= NEAR + more:
             far.append(name)
     return near, far
 
@@ -324,9 +332,14 @@ def main(arguments=None):
     parser.add_argument("--tests", action="append", metavar="PATH", help="to run, and no others")
     parser.add_argument("-k", default="", metavar="EXPR", help="of the tests, those it fits")
     parser.add_argument("--record", action="store_true", help=f"write it in {RECORD}")
+    parser.add_argument(
+        "--challenge", action="store_true", help="try what is listed as equivalent, by all tests"
+    )
     parser.add_argument("--list", action="store_true", help="show the mutants and run nothing")
     parser.add_argument("--root", type=Path, default=ROOT, help="of the project")
     options = parser.parse_args(arguments)
+    if options.record and options.challenge:
+        parser.error("--record is of a whole run, and --challenge of what is listed")
     start = time.perf_counter()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is imported, with the package
     with tempfile.TemporaryDirectory() as folder:
@@ -342,7 +355,13 @@ def main(arguments=None):
         if options.names:
             chosen = [t for t in chosen if any(t.answers_to(name) for name in options.names)]
         every = {target.name: mutants(target.node) for target in chosen}
-        made = {name: drawn(all_, options.sample, options.seed) for name, all_ in every.items()}
+        tried = every
+        if options.challenge:
+            tried = {t.name: [m for m in every[t.name] if key(t, m) in listed] for t in chosen}
+            chosen = [target for target in chosen if tried[target.name]]
+            if not chosen:
+                parser.error("nothing of this is listed as equivalent")
+        made = {name: drawn(all_, options.sample, options.seed) for name, all_ in tried.items()}
         if options.list:
             for target in chosen:
                 for mutant in made[target.name]:
@@ -352,7 +371,7 @@ def main(arguments=None):
         sys.path[0] = str(root)
         os.chdir(root)
         totals = {name: len(all_) for name, all_ in every.items()}
-        runner = Runner(root, chosen, made, totals, listed, options.processes)
+        runner = Runner(root, chosen, made, totals, listed, options.processes, options.challenge)
         flags = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:timeout", "-s"]
         paths = [t for t in options.tests or TESTS if (root / t).exists()]
         status = pytest.main([*flags, "-k", options.k, *paths], plugins=[runner])
@@ -372,12 +391,12 @@ def main(arguments=None):
     killed, counted = len(outcomes) - equivalents - len(survivors), len(outcomes) - equivalents
     ends = Counter(killer for *_, killer in outcomes if killer in ("the time limit", "a crash"))
     by = "".join(f" ({n} by {what})" for what, n in ends.items())
-    total = sum(totals.values())
+    total = sum(map(len, tried.values()))
     share = f" of {total}, drawn by seed {options.seed}" if len(outcomes) < total else ""
+    score = f"score {100 * killed / max(counted, 1):.2f} %, " if not options.challenge else ""
     print(
         f"\n{len(outcomes)} mutants{share}: {killed} killed{by}, {equivalents} equivalent, "
-        f"{len(survivors)} survive; score {100 * killed / max(counted, 1):.2f} %, "
-        f"{time.perf_counter() - start:.0f} s"
+        f"{len(survivors)} survive; {score}{time.perf_counter() - start:.0f} s"
     )
     return int(bool(survivors or wrong))
 
