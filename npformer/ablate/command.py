@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..recipes._pictures import check_folder, new_figure
-from ..recipes._settings import COUNT, FILE, SEED
+from ..recipes._settings import COUNT, FILE, SEED, one_of
 from .bench import HEADS, LEARNED, POSITIONS, SCALES, Bench, parameters, summary
 from .measures import BEYOND, LENGTH, WITHIN, Order, Scores, measure_order, measure_scores
 from .model import WIDTH
@@ -29,8 +29,9 @@ def register_ablate(commands: Any) -> None:
     parser.add_argument(
         "studies",
         nargs="*",
+        type=one_of(*STUDIES).parse,
         metavar="STUDY",
-        help=f"{', '.join(STUDIES[:-1])} or {STUDIES[-1]} (default: all of them)",
+        help=f"{' or '.join(STUDIES)}, or several of them (default: all)",
     )
     parser.add_argument(
         "--steps", type=COUNT.parse, metavar="N", default=200, help="of each training (default 200)"
@@ -51,13 +52,10 @@ def register_ablate(commands: Any) -> None:
     parser.add_argument(
         "--json", type=FILE.parse, metavar="FILE", help="write all numbers of all trainings here"
     )
-    parser.set_defaults(act=_ablate, parser=parser)
+    parser.set_defaults(act=_ablate)
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
-    unknown = [study for study in arguments.studies if study not in STUDIES]
-    if unknown:
-        arguments.parser.error(f"there is no study {unknown[0]!r}; choose of {', '.join(STUDIES)}")
     if arguments.out:
         new_figure(arguments.out, (1.0, 1.0))  # refuses what cannot be drawn before any work
     if arguments.json:

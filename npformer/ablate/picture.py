@@ -57,12 +57,12 @@ def draw(
             right.set_title("heads: training loss, text (nats)", loc="left", fontsize=11)
         else:
             widths = list(scores)
-            for at, name, colour in ((0, "divided by sqrt(d_k)", 2), (1, "not", 4)):
+            for at, name, shade in ((0, "divided by sqrt(d_k)", 2), (1, "not", 4)):
                 for how, line in (("median", "-"), ("mean", ":")):
                     norms = [getattr(pair[at], how) for pair in scores.values()]
                     label = f"{name}, {how} row"
-                    left.plot(widths, norms, "o", linestyle=line, color=_COLOURS[colour],
-                              label=label, markersize=4)  # fmt: skip
+                    style = {"linestyle": line, "marker": "o", "markersize": 4}
+                    left.plot(widths, norms, color=_COLOURS[shade], label=label, **style)
             left.set_xscale("log", base=2)
             left.set_xlabel("d_k")
             left.set_ylim(0, None)
