@@ -65,7 +65,7 @@ def draw(
     share.set_xlabel("distance")
     share.set_xscale("log", base=2)
     share.set_ylim(-4, 104)
-    title = f"norm of dy_T / dx_t, drawn (dots) and trained to recall at {middle}"
+    title = f"norm as drawn (dots), and trained to recall at {middle}"
     trained.set_title(title, loc="left", fontsize=11)
     trained.set_xlabel("distance T - t")
     for panel in (time, drawn, share, trained):
