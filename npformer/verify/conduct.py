@@ -335,11 +335,13 @@ class Watch:
                 if not _close(found[name], factor * once, abs(factor) * scale):
                     wrong.setdefault(name, _nonlinearity(factor, once, found[name]))
         if np.size(dy) > 1:
-            self._additive(dy, whole, wrong)
+            self._additive(dy, whole, scale, wrong)
         for (_, subject), why in wrong.items():
             self._fail("not linear", subject, why)
 
-    def _additive(self, dy: Array, whole: dict[Name, Any], wrong: dict[Name, str]) -> None:
+    def _additive(
+        self, dy: Array, whole: dict[Name, Any], scale: float, wrong: dict[Name, str]
+    ) -> None:
         """Split dy in two, with zeros as of padding and small entries: gradients have to add up."""
         share = self._rng.permutation(np.resize(_SHARES, dy.size)).reshape(dy.shape)
         last_places = 1.0 + 4.0 * np.finfo(dy.dtype).eps * signs_and_sizes(self._rng, dy.shape)
@@ -355,7 +357,8 @@ class Watch:
                 float(np.max(np.abs(part), initial=0.0)) for part in (once, *_finite([g, h]))
             )
             rounding = float(np.max(np.abs(near - once), initial=0.0))
-            allowed = max(_SPLIT, math.sqrt(np.finfo(once.dtype).eps)) * size + 64.0 * rounding
+            digits = math.sqrt(np.finfo(once.dtype).eps)
+            allowed = max(_SPLIT, digits) * size + 64.0 * rounding + digits * scale
             if not np.all(np.abs(g + h - once) <= allowed):
                 wrong.setdefault(name, _NOT_ADDITIVE)
 

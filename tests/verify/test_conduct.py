@@ -8,6 +8,7 @@ from support.strategies import normal
 
 import npformer.functional as F
 from npformer import Layer, Parameter, gradcheck
+from npformer.catalogue import examples
 
 
 class Scale(Layer):
@@ -552,3 +553,11 @@ def test_random_numbers_are_blamed_once():
 
     report = gradcheck((forward, lambda dy, kept: dy * kept), np.ones((4, 5)))
     assert [f.family for f in report.findings if f.failed] == ["not repeatable"]
+
+
+def test_a_gradient_of_nothing_but_rounding_need_not_add_up():
+    # With one key the output is its value, whatever query and key are.
+    for example in (
+        e for e in examples(50) if e.name == "linear_attention [no leading axes, one key]"
+    ):
+        assert gradcheck(example.target, *example.inputs, seed=50).ok
