@@ -439,6 +439,14 @@ def test_a_bias_of_heads_is_asked_for_a_head_as_there_were_no_groups():
     assert asked == [(7, 0), (7, 1), (7, 3)]
 
 
+def test_a_bias_of_which_nothing_is_learned_is_handed_no_gradient():
+    layer, bias, handed = MultiHeadAttention(8, 4, dtype=np.float64), Ramp(), []
+    bias.learn = handed.append
+    y, saved = layer.forward(normal(0, 2, 3, 8), bias=bias)
+    layer.backward(y, saved)
+    assert handed == []
+
+
 class LearnedRamp(Ramp):
     """The same, with a slope for each head that is learned."""
 

@@ -494,6 +494,17 @@ def test_what_overflows_in_ordinary_numbers_is_reported():
         F.attention_backward(1e150 * dy, saved)  # whose products with v are still finite
 
 
+def test_a_value_whose_weight_was_dropped_is_not_looked_at():
+    q, k, v, dy = qkv(0, 2, n_q=5)
+    v[:, 1] = np.nan
+    y, dq, *_ = pass_of(q, k, v, dy, dropout=0.4, rng=np.random.default_rng(0))
+    looked = np.isnan(y).any(axis=-1)
+    assert looked.any()
+    assert not looked.all()
+    assert np.isfinite(y[~looked]).all()
+    assert np.isfinite(dq[~looked]).all()
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("content", [np.nan, np.inf, 1e300])
 def test_a_gradient_at_a_dead_row_may_be_anything(content, dropout):

@@ -36,6 +36,19 @@ def test_the_formula_of_an_encoder_layer(norm, where):
     assert_close(layer(x), stream(h, layer.feed_forward_norm, layer.feed_forward, where))
 
 
+@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("where", ["pre", "post"])
+def test_the_gradient_where_nothing_is_dropped(kind, where):
+    """The catalogue's blocks of post-norm all have dropout, which undoes the sum by another way."""
+    layer, h = block(kind, norm_position=where), 1e-30
+    given, dy = inputs(layer), normal(2, 2, 4, D)
+    directions = [normal(3 + i, *x.shape) for i, x in enumerate(given)]
+    dx, _ = gradients(layer, dy, *given)
+    got = sum(np.sum(d * v) for d, v in zip(dx, directions, strict=True))
+    z = layer(*(x + 1j * h * v for x, v in zip(given, directions, strict=True)))
+    assert got == pytest.approx(np.sum(dy * z.imag) / h, rel=1e-11)
+
+
 @pytest.mark.parametrize(("norm", "where"), NORMS)
 def test_the_formula_of_a_decoder_layer(norm, where):
     layer, x, z = block(DecoderLayer, norm, where), normal(0, 2, 4, D), normal(1, 2, 5, D)

@@ -150,6 +150,7 @@ def test_where_nothing_may_be_attended_to_only_the_output_s_bias_is_left():
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("cross", [False, True])
 def test_grouped_queries_are_full_heads_with_repeated_keys_and_values(groups, cross):
+    """In a batch of as many as nothing else, so that an exchange of axes is seen."""
     grouped, full = attention(groups, seed=1), attention()
     for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
         for kind in ("weight", "bias"):
@@ -159,9 +160,9 @@ def test_grouped_queries_are_full_heads_with_repeated_keys_and_values(groups, cr
                 parts = value.reshape(groups, K, -1)
                 value = np.repeat(parts, H // groups, axis=0).reshape(to.shape)
             to.value[...] = value
-    inputs = (normal(0, 2, 3, D), *([normal(1, 2, 4, D)] if cross else []))
-    dy, n_k = normal(2, 2, 3, D), 4 if cross else 3
-    allowed = np.random.default_rng(0).random((2, H, 3, n_k)) < 0.7  # for each head its own
+    inputs = (normal(0, 5, 3, D), *([normal(1, 5, 4, D)] if cross else []))
+    dy, n_k = normal(2, 5, 3, D), 4 if cross else 3
+    allowed = np.random.default_rng(0).random((5, H, 3, n_k)) < 0.7  # for each head its own
     options = {"mask": allowed, "bias": normal(3, H, 3, n_k)}
     assert_close(grouped(*inputs, **options), full(*inputs, **options))
     (dx, dz), dp = gradients(grouped, dy, *inputs, **options)
