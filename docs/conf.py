@@ -30,8 +30,14 @@ extensions = [
 ]
 
 root_doc = "docs/index"
-include_patterns = ["README.md", "docs/*.md", "docs/**/*.md", "docs/api/*.rst"]
-exclude_patterns = [".*", "build", "dist", "runs", "npformer", "tests", "benchmarks"]
+include_patterns = [
+    "README.md",
+    "tests/**/README.md",
+    "docs/*.md",
+    "docs/**/*.md",
+    "docs/api/*.rst",
+]
+exclude_patterns = [".*", "build", "dist", "runs", "npformer", "benchmarks"]
 
 # GitHub's Markdown.
 myst_enable_extensions = ["dollarmath"]
