@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._version import __version__
+from .ablate.command import register_ablate
 from .compare.command import register_compare
 from .core.errors import MissingExtraError, NonFiniteError
 from .explain.command import register_explain
@@ -290,6 +291,7 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     _register_check,
     register_explain,
     register_compare,
+    register_ablate,
     register_models,
     register_embed,
     register_generate,

@@ -20,7 +20,7 @@ FLOORS = [
     {"models", "formats", "audio"},
     {"training", "generation", "interop", "catalogue"},
     {"survey"},
-    {"__main__", "cli", "recipes", "hub", "compare", "explain"},
+    {"__main__", "cli", "recipes", "hub", "compare", "ablate", "explain"},
 ]
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 

@@ -26,6 +26,7 @@ COMMANDS = (
         "check",
         "explain",
         "compare",
+        "ablate",
         "models",
         "embed",
         "generate",

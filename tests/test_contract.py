@@ -109,9 +109,9 @@ def test_gradient(name):
             assert entry.complex_step.error <= 1e-12
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in BY_ENTRY])
-def test_gradient_of_a_model_along_a_direction(name):
-    """Through its logits, in all its parameters and what it hears or sees, by the complex step."""
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradient_of_a_layer_along_a_direction(name):
+    """In all its parameters and inputs at once, by the complex step; of models as well."""
     example, h = fresh(name, seed=1), 1e-30
     rng = np.random.default_rng(2)
     y, saved = example.forward()
@@ -119,11 +119,12 @@ def test_gradient_of_a_model_along_a_direction(name):
     for parameter in (learned := [p for p in parameters(example) if p.trainable]):
         parameter.zero_grad()
     terms, inputs = [], [*example.inputs]
-    for dx in example.backward(dy, saved):  # of the first, if it is a sound or images
-        assert dx.shape == inputs[0].shape
+    floats = [i for i, x in enumerate(inputs) if x.dtype.kind == "f"]
+    for i, dx in zip(floats, example.backward(dy, saved), strict=True):
+        assert dx.shape == inputs[i].shape
         v = rng.standard_normal(dx.shape)
         terms.append(np.sum(dx * v))
-        inputs[0] = inputs[0] + 1j * h * v
+        inputs[i] = inputs[i] + 1j * h * v
     for parameter in learned:
         v = rng.standard_normal(parameter.shape)
         terms.append(np.sum(parameter.grad * v))

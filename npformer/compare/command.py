@@ -24,7 +24,7 @@ from .picture import draw
 
 LENGTHS = (64, 128, 256, 512, 1024, 2048)
 DISTANCES = (4, 16, 64)
-_REACH = 128  # places of the sequence through which gradients are followed
+_REACH, _WIDTH = 128, 32  # of the sequence through which gradients are followed
 _SHOWN = (1, 4, 16, 17, 64, 127)  # distances that the table shows of it
 
 
@@ -68,7 +68,7 @@ def register_compare(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=SEED.parse, metavar="N", default=0)
     parser.add_argument(
-        "--out", type=FILE.parse, metavar="FILE", help="draw times, reach and recall here"
+        "--out", type=FILE.parse, metavar="FILE", help="draw times, recall and reach here"
     )
     parser.set_defaults(act=_compare)
 
@@ -120,7 +120,8 @@ def _follow(rng: np.random.Generator) -> dict[str, Reach]:
     _row("distance", *_SHOWN, "hears")
     found = {}
     for mixer in MIXERS.values():
-        reach = found[mixer.name] = measure_reach(mixer, _REACH, 32, rng=rng)
+        layer, x = mixer.build(_WIDTH, rng, np.float64), rng.standard_normal((1, _REACH, _WIDTH))
+        reach = found[mixer.name] = measure_reach(layer, x, rng=rng)
         heard = mixer.reach(_REACH)
         cells = [f"{reach.at(d):.0e}" if reach.norms[d] else "0" for d in _SHOWN]
         _row(mixer.name, *cells, "all" if heard == _REACH else f"{heard} places")
@@ -143,9 +144,18 @@ def _recall(
         if len(found[name]) == len(distances):
             cells = [f"{100 * one.right:.0f}" for one in found[name].values()]
             _row(name, *cells, recall.width, f"{recall.parameters:,}")
+    print(
+        "\nNorm of dy_T / dx_t of these models at the distance asked for, as drawn and as trained"
+    )
+    _row("distance", *(cell for distance in distances for cell in ("", distance)), "")
+    _row("", *("drawn", "trained") * len(distances), "")
+    for name, recalled in found.items():
+        norms = [reach.norms[d] for d, one in recalled.items() for reach in (one.before, one.after)]
+        _row(name, *(f"{norm:.0e}" if norm else "0" for norm in norms), "")
     return found
 
 
 def _row(name: str, *cells: object) -> None:
     *most, last = cells
-    print(f"{name:12}" + "".join(f"{cell!s:>9}" for cell in most) + f"   {last}", flush=True)
+    line = f"{name:12}" + "".join(f"{cell!s:>9}" for cell in most) + f"   {last}"
+    print(line.rstrip(), flush=True)

@@ -12,6 +12,10 @@ so that the mean over draws of the squared gradient is the squared norm of the J
 Recall.  A sequence of random tokens; the answer, at its last place, is the token d places before.
 All others tell nothing about it, so that a model which cannot hear d places back does no better
 than a guess, 1 in V.
+
+Of a model that recalls, x_t is what its mixer is given, token and position in one vector, and y_T
+what its head is given: the mixer alone is followed, before its training and after. What it is
+given are sequences that it has not seen, and the squares are averaged over them, too.
 """
 
 import time
@@ -32,6 +36,7 @@ from .mixers import MIXERS, Mixer
 VOCABULARY = 16  # tokens of the recall task: a guess is right once in 16
 _BATCH = 32
 _HELD_OUT = 512  # sequences that a model has not seen
+_FOLLOWED = 32  # of them, through which gradients are followed
 
 
 class Times(NamedTuple):
@@ -63,6 +68,8 @@ class Recall(NamedTuple):
     width: int
     parameters: int
     right: float  # share of held-out answers that are right
+    before: Reach  # of its mixer, as drawn
+    after: Reach  # of its mixer, trained
 
 
 def exponent(lengths: Sequence[int], seconds: Sequence[float]) -> float:
@@ -126,41 +133,31 @@ def measure_times(
     return Times(lengths, tuple(seconds))
 
 
-def measure_reach(
-    mixer: Mixer,
-    length: int,
-    width: int,
-    *,
-    rng: np.random.Generator,
-    layer: Layer | None = None,
-    draws: int = 8,
-) -> Reach:
-    """Estimate |dy_T / dx_t| for all t, in float64.
+def measure_reach(layer: Layer, x: Array, *, rng: np.random.Generator, draws: int = 8) -> Reach:
+    """Estimate |dy_T / dx_t| for all t.
 
     Parameters
     ----------
-    mixer : Mixer
-    length, width : int
+    layer : Layer
+        That a `Mixer` has built, or that was trained since.
+    x : (batch, length, width) ndarray
+        What it is given. The squared norms are averaged over the batch.
     rng : numpy.random.Generator
-        Of the weights, the input (standard normal) and the cotangents.
-    layer : Layer, optional
-        That is measured, in place of a fresh one of `mixer`.
+        Of the cotangents.
     draws : int, optional
-        Cotangents, over which the squares are averaged.
+        Cotangents for each sequence, over which the squares are averaged.
 
     Returns
     -------
     Reach
     """
-    layer = layer or mixer.build(width, rng, np.float64)
-    x = rng.standard_normal((1, length, width))
     y, saved = layer.forward(x)
-    squares = np.zeros(length)
+    squares = np.zeros(x.shape[1])
     for _ in range(draws):
         dy = np.zeros_like(y)
-        dy[0, -1] = rng.choice([-1.0, 1.0], width)
+        dy[:, -1] = rng.choice([-1.0, 1.0], dy[:, -1].shape)
         dx: Array = layer.backward(dy, saved)
-        squares += np.sum(dx[0] ** 2, axis=-1)
+        squares += np.mean(np.sum(dx.astype(np.float64) ** 2, axis=-1), axis=0)
     return Reach(np.sqrt(squares / draws)[::-1])
 
 
@@ -192,11 +189,20 @@ class Recaller(Layer):
 
     def forward(self, ids: Array, *, run: Run | None = None) -> tuple[Array, Any]:
         """Map ids (batch, length) to logits (batch, VOCABULARY) of the last place."""
-        e, tokens = self.tokens.forward(ids)
-        x, positions = self.positions.forward(e)
+        x, (tokens, positions) = self.embed(ids)
         h, mixed = self.mixer.forward(x, run=run)
         logits, head = self.head.forward(h[:, -1])
         return logits, (tokens, positions, mixed, head, h.shape)
+
+    def embed(self, ids: Array) -> tuple[Array, tuple[Any, Any]]:
+        """Map ids (batch, length) to what the mixer is given (batch, length, width)."""
+        e, tokens = self.tokens.forward(ids)
+        x, positions = self.positions.forward(e)
+        return x, (tokens, positions)
+
+    def reach(self, ids: Array, rng: np.random.Generator) -> Reach:
+        """Follow gradients through the mixer, as it is, on ids (batch, length)."""
+        return measure_reach(self.mixer, self.embed(ids)[0], rng=rng)
 
     def backward(self, dy: Array, saved: Any, run: Run | None = None) -> None:
         """Add to the gradients of all weights."""
@@ -210,7 +216,7 @@ class Recaller(Layer):
 def measure_recall(
     mixer: Mixer, distance: int, width: int, *, steps: int, rng: np.random.Generator
 ) -> Recall:
-    """Train a `Recaller` on fresh sequences, and test it on others.
+    """Train a `Recaller` on fresh sequences, and test it on others that it has not seen.
 
     Parameters
     ----------
@@ -229,6 +235,8 @@ def measure_recall(
     length = distance + 1
     model = Recaller(mixer, width, length, rng)
     optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    held_out = rng.integers(0, VOCABULARY, (_HELD_OUT, length))
+    before = model.reach(held_out[:_FOLLOWED], rng)
     for _ in range(steps):
         ids = rng.integers(0, VOCABULARY, (_BATCH, length))
         logits, saved = model.forward(ids)
@@ -237,10 +245,9 @@ def measure_recall(
         model.backward(F.cross_entropy_backward(1.0, kept), saved)
         clip_grad_norm(model.parameters(), 1.0)
         optimizer.step()
-    ids = rng.integers(0, VOCABULARY, (_HELD_OUT, length))
-    right = float(np.mean(np.argmax(model(ids), axis=-1) == ids[:, 0]))
+    right = float(np.mean(np.argmax(model(held_out), axis=-1) == held_out[:, 0]))
     count = sum(parameter.value.size for parameter in model.mixer.parameters())
-    return Recall(width, count, right)
+    return Recall(width, count, right, before, model.reach(held_out[:_FOLLOWED], rng))
 
 
 def all_recalls(

@@ -1,8 +1,12 @@
-"""The picture of a comparison: times, reach and recall, side by side."""
+"""The picture of a comparison: times and recall, and the reach of gradients drawn and trained."""
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+
+from ..core.arrays import Array
 from ..recipes._pictures import new_figure, save_figure
 from .measures import Reach, Recall, Times
 
@@ -16,7 +20,7 @@ def draw(
     recalls: Mapping[str, Mapping[int, Recall]],
     guess: float,
 ) -> None:
-    """Draw all three.
+    """Draw all four; of the trained models, those at the middle one of the distances.
 
     Parameters
     ----------
@@ -34,31 +38,45 @@ def draw(
     InputError
         If the ending names no picture format, or there is no such folder.
     """
-    figure = new_figure(path, (12.0, 3.8))
-    left, middle, right = figure.subplots(1, 3)
+    figure = new_figure(path, (10.0, 7.4))
+    (time, drawn), (share, trained) = figure.subplots(2, 2)
+    distances = list(next(iter(recalls.values())))
+    middle = distances[len(distances) // 2]
     for name, colour in zip(times, _COLOURS, strict=True):
         found = times[name]
         label = f"{name}, n^{found.exponent:.1f}"
         milliseconds = [1e3 * s for s in found.seconds]
-        left.loglog(found.lengths, milliseconds, "o-", color=colour, label=label, markersize=4)
+        time.loglog(found.lengths, milliseconds, "o-", color=colour, label=label, markersize=4)
         norms = reach[name].norms / reach[name].norms[0]
-        places = [d for d, norm in enumerate(norms) if norm > 0]
-        middle.semilogy(places, norms[places], color=colour, label=name)
+        _curve(drawn, norms, color=colour, label=name)
         shares = [100 * one.right for one in recalls[name].values()]
-        right.plot(list(recalls[name]), shares, "o-", color=colour, label=name, markersize=4)
-    right.axhline(100 * guess, color="0.35", linewidth=0.9, linestyle=(0, (5, 4)), label="a guess")
-    left.set_title("forward and backward (ms)", loc="left", fontsize=11)
-    left.set_xlabel("length n")
-    middle.set_title("norm of dy_T / dx_t, from 1", loc="left", fontsize=11)
-    middle.set_xlabel("distance T - t")
-    middle.set_ylim(1e-12, 30)
-    right.set_title("tokens recalled (%)", loc="left", fontsize=11)
-    right.set_xlabel("distance")
-    right.set_xscale("log", base=2)
-    right.set_ylim(-4, 104)
-    for panel in (left, middle, right):
+        share.plot(distances, shares, "o-", color=colour, label=name, markersize=4)
+        one = recalls[name][middle]
+        label = f"{name}: {100 * one.right:.0f} % right"
+        _curve(trained, one.before.norms, color=colour, linestyle=":", linewidth=1.2)
+        _curve(trained, one.after.norms, color=colour, label=label)
+    share.axhline(100 * guess, color="0.35", linewidth=0.9, linestyle=(0, (5, 4)), label="a guess")
+    time.set_title("forward and backward (ms)", loc="left", fontsize=11)
+    time.set_xlabel("length n")
+    drawn.set_title("norm of dy_T / dx_t as drawn, from 1", loc="left", fontsize=11)
+    drawn.set_xlabel("distance T - t")
+    drawn.set_ylim(1e-12, 30)
+    share.set_title("tokens recalled (%)", loc="left", fontsize=11)
+    share.set_xlabel("distance")
+    share.set_xscale("log", base=2)
+    share.set_ylim(-4, 104)
+    title = f"norm as drawn (dots), and trained to recall at {middle}"
+    trained.set_title(title, loc="left", fontsize=11)
+    trained.set_xlabel("distance T - t")
+    for panel in (time, drawn, share, trained):
         panel.grid(color="0.9", linewidth=0.7)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, fontsize=8, loc=(0.02, 0.16) if panel is right else "best")
+        panel.legend(frameon=False, fontsize=8, loc=(0.02, 0.16) if panel is share else "best")
     save_figure(figure, path)
+
+
+def _curve(panel: Any, norms: Array, **how: Any) -> None:
+    """Draw norms against their distance, without those that are 0."""
+    places = np.flatnonzero(norms)
+    panel.semilogy(places, norms[places], **how)

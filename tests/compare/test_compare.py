@@ -41,15 +41,14 @@ def test_the_reach_is_the_norm_of_the_jacobian(mixer):
     """By all cotangents in turn, instead of random ones: equal in the mean."""
     width, length = 4, 5
     layer = mixer.build(width, np.random.default_rng(2), np.float64)
-    x = np.random.default_rng(3).standard_normal((1, length, width))  # as it is drawn there
+    x = np.random.default_rng(3).standard_normal((1, length, width))
     y, saved = layer.forward(x)
     squares = np.zeros(length)
     for entry in range(width):
         dy = np.zeros_like(y)
         dy[0, -1, entry] = 1.0
         squares += np.sum(layer.backward(dy, saved)[0] ** 2, axis=-1)
-    rng = np.random.default_rng(3)
-    reach = measure_reach(mixer, length, width, rng=rng, layer=layer, draws=1000)
+    reach = measure_reach(layer, x, rng=np.random.default_rng(4), draws=1000)
     np.testing.assert_allclose(reach.norms, np.sqrt(squares)[::-1], rtol=0.1)
     assert reach.at(0) == 1.0
 
@@ -58,8 +57,8 @@ def test_the_reach_is_exact_where_all_cotangents_give_the_same():
     """One channel: +1 and -1 have the same square, so that any draw is the norm."""
     mixer, rng = MIXERS["RNN"], np.random.default_rng(4)
     layer = mixer.build(1, rng, np.float64)
-    reach = measure_reach(mixer, 6, 1, rng=np.random.default_rng(5), layer=layer)
-    x = np.random.default_rng(5).standard_normal((1, 6, 1))
+    x = rng.standard_normal((1, 6, 1))
+    reach = measure_reach(layer, x, rng=rng)
     steps = [layer(x + 1e-6 * np.eye(6)[t][:, None])[0, -1, 0] for t in range(6)]
     below = [layer(x - 1e-6 * np.eye(6)[t][:, None])[0, -1, 0] for t in range(6)]
     slopes = np.abs(np.array(steps) - below)[::-1] / 2e-6
@@ -97,6 +96,28 @@ def test_a_recaller_learns_what_is_near_and_not_what_it_cannot_hear():
     assert near.right > 0.9
     assert far.right < 0.2
     assert near.parameters == MIXERS["convolutions"].parameters(16)
+    # What is recalled is heard better than before; what cannot be heard has no gradient.
+    assert near.after.norms[1] > 3 * near.before.norms[1] > 0
+    assert len(far.before.norms) == 21
+    assert far.before.norms[20] == far.after.norms[20] == 0
+
+
+def test_the_reach_of_a_batch_is_that_of_its_sequences():
+    """One channel, where any cotangent gives the norm: squares are averaged over sequences."""
+    layer = MIXERS["RNN"].build(1, np.random.default_rng(6), np.float64)
+    x = np.random.default_rng(7).standard_normal((3, 4, 1))
+    rng = np.random.default_rng(8)
+    alone = [measure_reach(layer, x[b : b + 1], rng=rng).norms for b in range(3)]
+    both = measure_reach(layer, x, rng=rng).norms
+    np.testing.assert_allclose(both, np.sqrt(np.mean(np.square(alone), axis=0)))
+
+
+def test_reach_does_not_underflow_in_float32():
+    layer = MIXERS["RNN"].build(4, np.random.default_rng(9), np.float32)
+    layer.layer.weight_hh.value *= 1e-3
+    x = np.random.default_rng(9).standard_normal((1, 11, 4)).astype(np.float32)
+    reach = measure_reach(layer, x, rng=np.random.default_rng(9))
+    assert 0 < reach.norms[10] < 1e-25  # and its square is no number of float32
 
 
 def test_a_recaller_s_gradient():
@@ -109,11 +130,11 @@ def test_a_recaller_s_gradient():
 TINY = ["--lengths", "4", "8", "--width", "4", "--distances", "1", "2", "--steps", "1"]
 
 
-def test_the_command_prints_three_tables(capsys):
+def test_the_command_prints_its_tables(capsys):
     assert main(["compare", *TINY, "--parameters", "300"]) == 0
     lines = capsys.readouterr().out.splitlines()
     firsts = [line.split(" ")[0] for line in lines]
-    assert firsts.count("LSTM") == firsts.count("attention") == firsts.count("RNN") == 3
+    assert firsts.count("LSTM") == firsts.count("attention") == firsts.count("RNN") == 4
     (row,) = (line for line in lines if line.startswith("convolutions") and "places" in line)
     assert row.split()[-5:] == ["0", "0", "0", "17", "places"]
 
