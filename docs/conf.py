@@ -32,7 +32,7 @@ extensions = [
 root_doc = "docs/index"
 include_patterns = [
     "README.md",
-    "tests/mutation/README.md",
+    "tests/**/README.md",
     "docs/*.md",
     "docs/**/*.md",
     "docs/api/*.rst",

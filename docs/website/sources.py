@@ -83,7 +83,7 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     @cache
     def navigation(folder: PurePosixPath, **options: Any) -> str:
         """Return the site's contents as seen from a folder: dear to make for each file."""
-        return app.builder._get_local_toctree(f"{folder}/file", **options)
+        return app.builder._get_local_toctree((folder / "file").as_posix(), **options)
 
     for file, documents in sorted(told.items()):
         path = Path(app.srcdir, file)
