@@ -6,6 +6,7 @@ import math
 import operator
 import sys
 import threading
+import time
 import tracemalloc
 import types
 
@@ -366,6 +367,36 @@ def test_long_sequences_by_the_tiles_as_they_are():
     assert isinstance(small, WHOLE.TextbookSaved)
 
 
+@pytest.mark.parametrize("lead", [(0,), (2, 0)])
+def test_an_empty_batch_has_empty_gradients(lead):
+    """Then there is no work to share out, and no thread that a gradient would be for."""
+    shared, own = normal(0, 1, 7, 2), np.empty((*lead, 7, 2))
+    got, _ = passes(own, shared, own, own, (2, 3))
+    assert [x.shape for x in got[:4]] == [own.shape, own.shape, shared.shape, own.shape]
+    assert not np.any(got[2])
+
+
+@pytest.mark.parametrize("bias", [biases.alibi(2), Slope()])
+def test_a_bias_that_nothing_is_learned_of_leaves_float32_as_it_is(bias):
+    """Though its tiles are float64, as they are by themselves."""
+    q, k, v, dy = (normal(i, 2, 7, 3).astype(np.float32) for i in range(4))
+    got, _ = passes(q, k, v, dy, (2, 3), bias=bias)
+    assert [x.dtype for x in got[:4]] == [np.float32] * 4
+    assert got[4] is None
+
+
+def test_a_bias_masks_whatever_its_imaginary_part():
+    """Keys of NaN, so that nothing but the bias can say that nobody looks at them."""
+    q, k, v, dy = (normal(i, 2, 7, 3) + 0j for i in range(4))
+    k[:, 5] = np.nan
+    bias = np.zeros((7, 7), complex)
+    bias.real[:, 5] = -np.inf
+    want, _ = passes(q, k, v, dy, (2, 3), bias=bias)
+    assert all(np.all(np.isfinite(x)) for x in want)
+    bias.imag[:, 5] = 1.0
+    assert_close(passes(q, k, v, dy, (2, 3), bias=bias)[0], want)
+
+
 # What is masked
 
 
@@ -649,6 +680,23 @@ def test_blocks_that_are_shared_out_give_the_same_to_rounding(spread, bias):
             assert_close(got, want)
             equal_bits(passes(q, k, v, dy, (2, 2), 0, **options)[0], got)  # and no other tomorrow
             equal_bits(got[:1], want[:1])
+
+
+def test_one_thread_at_a_time_adds_to_what_all_blocks_of_keys_share(spread):
+    """As the gradient of a number or a table, that threads would overwrite each other's part of."""
+
+    class Alone(Learned):
+        lock = threading.Lock()
+
+        def add_gradient(self, *what):
+            assert self.lock.acquire(blocking=False)
+            time.sleep(1e-3)  # for others to come
+            super().add_gradient(*what)
+            self.lock.release()
+
+    spread(2)
+    arrays = [normal(i, 2, 5, 2) for i in range(4)]
+    passes(*arrays, (5, 1), bias=Alone(1.5))
 
 
 @settings(max_examples=100)
