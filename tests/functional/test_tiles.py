@@ -6,9 +6,9 @@ import math
 import operator
 import sys
 import threading
-import time
 import tracemalloc
 import types
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -682,21 +682,19 @@ def test_blocks_that_are_shared_out_give_the_same_to_rounding(spread, bias):
             equal_bits(got[:1], want[:1])
 
 
-def test_one_thread_at_a_time_adds_to_what_all_blocks_of_keys_share(spread):
-    """As the gradient of a number or a table, that threads would overwrite each other's part of."""
+@pytest.mark.parametrize("bias", [None, Learned(1.5)])
+def test_one_thread_at_a_time_adds_to_what_all_blocks_of_keys_share(spread, monkeypatch, bias):
+    """As the gradient of a number or a table: two would overwrite each other's sums."""
+    shares = []
 
-    class Alone(Learned):
-        lock = threading.Lock()
+    def in_turn(function, works):
+        shares.append(Counter(index for work in works for index in work.indices))
+        return [function(work) for work in works]
 
-        def add_gradient(self, *what):
-            assert self.lock.acquire(blocking=False)
-            time.sleep(1e-3)  # for others to come
-            super().add_gradient(*what)
-            self.lock.release()
-
+    monkeypatch.setattr(_tiles, "each", in_turn)
     spread(2)
-    arrays = [normal(i, 2, 5, 2) for i in range(4)]
-    passes(*arrays, (5, 1), bias=Alone(1.5))
+    passes(*(normal(i, 1, 5, 2) for i in range(4)), (5, 1), bias=bias)
+    assert shares == [{(0,): 1}, {(0,): 2 if bias is None else 1}]  # forward, backward
 
 
 @settings(max_examples=100)
