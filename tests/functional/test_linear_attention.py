@@ -333,6 +333,18 @@ def test_products_that_would_overflow_reach_no_query_before_them():
     assert np.isfinite(y).all()
 
 
+def test_a_query_whose_products_overflow_reaches_no_key_behind_it():
+    """Its normaliser is infinite, and 1 / n_i is 0, as if it saw nothing."""
+    q, k, v, dy = qkv(0)
+    k[0], q[3] = 1e200, -5.0
+    want = pass_of(q, k, v, dy, causal=True)
+    q[3] = 1e200
+    with np.errstate(over="ignore", invalid="ignore"):
+        got = pass_of(q, k, v, dy, causal=True)
+    assert np.isnan(got[0][3]).all()
+    assert_same([a[4:] for a in got[1:]], [a[4:] for a in want[1:]], rtol=1e-11, atol=1e-12)
+
+
 def starts(q, k, v, mask=None):
     with chunks_of(4):
         return [s.rows.start for s in MODULE._steps(q, k, v, True, mask) if s.rows.stop]
@@ -405,6 +417,16 @@ def test_masked_keys_may_hold_anything_and_get_no_gradient(dtype, content, causa
         np.testing.assert_array_equal(gradient[np.broadcast_to(spoilt, gradient.shape)], 0)
 
 
+def test_a_gradient_of_nearly_all_that_a_float_holds_meets_no_masked_value():
+    """Not even one of 1: a sum over a dy of width 2 would overflow."""
+    q, k, v, dy = qkv(0, n_q=1)
+    v, dy = 0.01 * v, np.ones_like(dy)
+    options = {"causal": True, "key_mask": np.arange(7) % 2 == 1}
+    want = pass_of(q, k, v, dy, **options)
+    got = pass_of(q, k, v, 1e308 * dy, **options)
+    assert_same([1e-308 * a for a in got[1:]], want[1:], rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_masked_key_need_not_be_there(causal):
     q, k, v, dy = qkv(0, 2, n_q=3)
@@ -464,14 +486,16 @@ def test_no_queries_at_all_leave_keys_without_gradient(causal):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("below", [0.0, 50.0, 120.0, 1e4, 1e30])
-def test_a_query_however_far_below_zero_keeps_its_weights(below, dtype):
+@pytest.mark.parametrize("key_mask", [None, np.arange(7) != 5])
+def test_a_query_however_far_below_zero_keeps_its_weights(key_mask, below, dtype):
     """phi(q) underflows, but a factor common to a row changes nothing."""
     q, k, v, dy = (a.astype(dtype) for a in qkv(0, 2))
     q = np.trunc(q) - 4  # all below 0, and differences that survive the subtraction
-    want = pass_of(q, k, v, dy, causal=True)
+    options = {"causal": True, "key_mask": key_mask}
+    want = pass_of(q, k, v, dy, **options)
     if below == 1e30:
-        q, want = np.full_like(q, -8), pass_of(np.full_like(q, -4), k, v, dy, causal=True)
-    got = pass_of(q - dtype(below), k, v, dy, causal=True)
+        q, want = np.full_like(q, -8), pass_of(np.full_like(q, -4), k, v, dy, **options)
+    got = pass_of(q - dtype(below), k, v, dy, **options)
     assert_same(got, want, rtol=1e-4 if dtype is np.float32 else 1e-11, atol=1e-5)
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import tracemalloc
 import types
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -366,6 +367,36 @@ def test_long_sequences_by_the_tiles_as_they_are():
     assert isinstance(small, WHOLE.TextbookSaved)
 
 
+@pytest.mark.parametrize("lead", [(0,), (2, 0)])
+def test_an_empty_batch_has_empty_gradients(lead):
+    """Then there is no work to share out, and no thread that a gradient would be for."""
+    shared, own = normal(0, 1, 7, 2), np.empty((*lead, 7, 2))
+    got, _ = passes(own, shared, own, own, (2, 3))
+    assert [x.shape for x in got[:4]] == [own.shape, own.shape, shared.shape, own.shape]
+    assert not np.any(got[2])
+
+
+@pytest.mark.parametrize("bias", [biases.alibi(2), Slope()])
+def test_a_bias_that_nothing_is_learned_of_leaves_float32_as_it_is(bias):
+    """Though its tiles are float64, as they are by themselves."""
+    q, k, v, dy = (normal(i, 2, 7, 3).astype(np.float32) for i in range(4))
+    got, _ = passes(q, k, v, dy, (2, 3), bias=bias)
+    assert [x.dtype for x in got[:4]] == [np.float32] * 4
+    assert got[4] is None
+
+
+def test_a_bias_masks_whatever_its_imaginary_part():
+    """Keys of NaN, so that nothing but the bias can say that nobody looks at them."""
+    q, k, v, dy = (normal(i, 2, 7, 3) + 0j for i in range(4))
+    k[:, 5] = np.nan
+    bias = np.zeros((7, 7), complex)
+    bias.real[:, 5] = -np.inf
+    want, _ = passes(q, k, v, dy, (2, 3), bias=bias)
+    assert all(np.all(np.isfinite(x)) for x in want)
+    bias.imag[:, 5] = 1.0
+    assert_close(passes(q, k, v, dy, (2, 3), bias=bias)[0], want)
+
+
 # What is masked
 
 
@@ -649,6 +680,21 @@ def test_blocks_that_are_shared_out_give_the_same_to_rounding(spread, bias):
             assert_close(got, want)
             equal_bits(passes(q, k, v, dy, (2, 2), 0, **options)[0], got)  # and no other tomorrow
             equal_bits(got[:1], want[:1])
+
+
+@pytest.mark.parametrize("bias", [None, Learned(1.5)])
+def test_one_thread_at_a_time_adds_to_what_all_blocks_of_keys_share(spread, monkeypatch, bias):
+    """As the gradient of a number or a table: two would overwrite each other's sums."""
+    shares = []
+
+    def in_turn(function, works):
+        shares.append(Counter(index for work in works for index in work.indices))
+        return [function(work) for work in works]
+
+    monkeypatch.setattr(_tiles, "each", in_turn)
+    spread(2)
+    passes(*(normal(i, 1, 5, 2) for i in range(4)), (5, 1), bias=bias)
+    assert shares == [{(0,): 1}, {(0,): 2 if bias is None else 1}]  # forward, backward
 
 
 @settings(max_examples=100)
