@@ -61,6 +61,7 @@ def train(
         settings = recipe_type.settings_type.saved(metadata.get("settings")).renewed(given)
     else:
         settings = recipe_type.settings_type.chosen(given)
+    recipe_type.check_out(folder, settings)
     recipe = recipe_type(settings)
     model = recipe.initial_model()
     trainer = recipe.trainer(model)
