@@ -49,6 +49,8 @@ def test_a_recipe_is_made_from_a_folder(tmp_path):
 def test_too_few_pairs_are_refused(tmp_path):
     with pytest.raises(InputError, match="has 19 pairs; a tenth is held out"):
         Captions(CaptionsSettings(data=folder_of(tmp_path, 19)))
+    with pytest.raises(InputError, match="has 1 pair; a tenth is held out"):
+        Captions(CaptionsSettings(data=folder_of(tmp_path, 1)))
 
 
 @pytest.mark.parametrize("content", [None, b"no image"])
