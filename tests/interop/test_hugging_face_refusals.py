@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from npformer.core.errors import CheckpointError, MissingExtraError
 from npformer.formats import open_safetensors
-from npformer.layers import Linear
 from npformer.hub import LanguageModel
+from npformer.layers import Linear
 from npformer.models import BERT, GPT, GPTConfig, Model, Transformer
 
 LLAMA_Q = "model.layers.0.self_attn.q_proj.weight"
@@ -306,5 +306,5 @@ def test_what_is_no_gpt_is_told_before_a_tokenizer_is_missed(tmp_path):
     folder = saved(theirs("bert"), tmp_path)
     with pytest.raises(CheckpointError, match="describes a 'bert', which is a BERT, not a GPT"):
         LanguageModel.open(folder)
-    with pytest.raises(FileNotFoundError, match="has no tokenizer.json"):
+    with pytest.raises(FileNotFoundError, match=r"has no tokenizer\.json"):
         LanguageModel.open(saved(theirs("llama"), tmp_path / "llama"))
