@@ -22,7 +22,7 @@ from .explain.command import register_explain
 from .hub.commands import register_chat, register_embed, register_generate, register_models
 from .hub.media_commands import register_classify, register_transcribe, register_translate
 from .recipes import RECIPES, Recipe
-from .recipes._pictures import check_folder, draw_attention
+from .recipes._pictures import draw_attention
 from .recipes._recipe import ATTENTIONS
 from .recipes._run import CHECKPOINT, INTERRUPTED, train
 from .recipes._settings import (
@@ -34,10 +34,13 @@ from .recipes._settings import (
     InputError,
     one_of,
 )
+from .recipes._targets import check_target
 from .survey import print_survey, select, survey, survey_json
 from .training import load_model
 
 USAGE = 2  # exit status of a command that was asked wrongly, as argparse has it
+# Of a file that was named: there is none, it is a folder or none, or it may not be opened.
+_NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,11 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _parser().parse_args(argv)
+        return int(arguments.act(arguments))
     except SystemExit as stop:  # argparse has said why
         return int(stop.code or 0)
-    try:
-        return int(arguments.act(arguments))
-    except (InputError, ValueError) as error:  # a CheckpointError is a ValueError
+    except (InputError, ValueError, *_NOT_THERE) as error:  # a CheckpointError is a ValueError
         return _fail(error, USAGE)
     except (MissingExtraError, NonFiniteError, OSError, MemoryError) as error:
         if isinstance(error, BrokenPipeError):  # whoever read the output has read enough
@@ -73,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: BaseException, status: int) -> int:
-    print(f"npformer: error: {str(error) or type(error).__name__}", file=sys.stderr)
+    said = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None:  # the system's own words
+        said = f"{error.filename}: {error.strerror}"
+    print(f"npformer: error: {said}", file=sys.stderr)
     return status
 
 
@@ -203,7 +208,7 @@ def _register_attention(commands: Any) -> None:
 
 
 def _attention(arguments: argparse.Namespace) -> int:
-    check_folder(arguments.out)
+    check_target(arguments.out)
     recipe, model, vocabulary = _load(arguments.checkpoint)
     attention = recipe.attend(
         model,

@@ -11,6 +11,7 @@ import pytest
 from support.recipes import checkpoint, runs, said
 
 import npformer
+from npformer.__main__ import entry
 from npformer.cli import main
 from npformer.models import GPT, GPTConfig
 from npformer.recipes import dates
@@ -216,3 +217,32 @@ def test_a_search_keeps_what_is_likelier_than_greed_finds(runs):
 def test_a_run_that_translates_nothing(runs, capsys):
     message = said(capsys, "translate", "To be", "--model", str(runs / "text"), status=2)
     assert "is a run of 'text', which translates nothing; ask it with npformer sample" in message
+
+
+class Interrupted:
+    """Ctrl-C while a module is imported."""
+
+    def find_spec(self, name, path, target=None):
+        if name == "npformer.cli":
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_the_command_starts(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "npformer.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert entry() == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_rate_that_is_too_high_ends_in_one_line(tmp_path):
+    command = ["-m", "npformer", "train", "dates", "--steps", "9", "--lr", "1e30"]
+    sizes = ["--d-model", "8", "--heads", "2", "--layers", "1", "--batch", "4", "--warmup", "0"]
+    done = subprocess.run(
+        [sys.executable, *command, *sizes, "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RuntimeWarning" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("npformer: error: ")

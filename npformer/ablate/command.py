@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..recipes._pictures import check_folder, new_figure
+from ..recipes._pictures import new_figure
 from ..recipes._settings import COUNT, FILE, SEED, one_of
+from ..recipes._targets import check_target
 from .bench import HEADS, LEARNED, POSITIONS, SCALES, Bench, parameters, summary
 from .measures import BEYOND, LENGTH, WITHIN, Order, Scores, measure_order, measure_scores
 from .model import WIDTH
@@ -59,7 +60,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
     if arguments.out:
         new_figure(arguments.out, (1.0, 1.0))  # refuses what cannot be drawn before any work
     if arguments.json:
-        check_folder(arguments.json)
+        check_target(arguments.json)
     bench = Bench(arguments.steps, range(arguments.seed, arguments.seed + arguments.repeats))
     chosen = [study for study in STUDIES if study in (arguments.studies or STUDIES)]
     print(

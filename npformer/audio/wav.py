@@ -23,7 +23,9 @@ from ..core.arrays import Array
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _COMPRESSED = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 49: "GSM", 85: "MP3"}
-_TO_THE_END = 0xFFFFFFFF  # the size of what was written to a pipe, by who could not know it
+# The sizes of what was written to a pipe, by who could not know it: FFmpeg's, and SoX's.
+_TO_THE_END = (0xFFFFFFFF, 0x7FFFF000)
+_RATES = range(1000, 768_001)  # from below any telephone to twice what studios record with
 
 
 class Recording(NamedTuple):
@@ -62,12 +64,19 @@ def read_wav(path: str | os.PathLike[str]) -> Recording:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    FileNotFoundError, IsADirectoryError
+        If there is no such file, or it is a folder.
     ValueError
-        If it is no WAV file, is cut off, or is compressed.
+        If it is no WAV file, is cut off, or is compressed; or its rate is out of all reason, or
+        a sample not finite.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder; expected a WAV file, so give one of its files"
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}; expected a WAV file")
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":
@@ -84,9 +93,10 @@ def read_wav(path: str | os.PathLike[str]) -> Recording:
             elif name == b"data":
                 if coding is None:
                     raise ValueError(f"{path} has samples before it says how they are coded")
-                return Recording(
-                    _mixed(_read_samples(path, file, size, coding), coding), coding.rate
-                )
+                samples = _mixed(_read_samples(path, file, size, coding), coding)
+                if not np.isfinite(samples).all():
+                    raise ValueError(f"{path} has infinite or NaN samples; record it again")
+                return Recording(samples, coding.rate)
             file.seek(end)
     raise ValueError(f"{path} is cut off: it ends before any samples; fetch or record it again")
 
@@ -106,17 +116,17 @@ def _read_coding(path: Path, chunk: bytes) -> _Coding:
         )
     if bits not in known[kind]:
         raise ValueError(f"{path} has samples of {bits} bits; expected one of {known[kind]}")
-    if not channels or not rate:
+    if not channels or rate not in _RATES:
         raise ValueError(
-            f"{path} has {channels} channels and {rate} samples a second; expected at least one "
-            f"of each, so its header is broken"
+            f"{path} has {channels} channels and {rate:,} samples a second; expected at least one "
+            f"channel, and from {_RATES[0]:,} to {_RATES[-1]:,} samples, so its header is broken"
         )
     return _Coding(kind, channels, rate, bits)
 
 
 def _read_samples(path: Path, file: BinaryIO, size: int, coding: _Coding) -> bytes:
     there = os.fstat(file.fileno()).st_size - file.tell()
-    if size == _TO_THE_END:
+    if size in _TO_THE_END:
         size = there
     if size > there or size % coding.frame:
         raise ValueError(

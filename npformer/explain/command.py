@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.layer import Layer
-from ..recipes._pictures import check_folder
 from ..recipes._settings import FILE, SEED, InputError
+from ..recipes._targets import check_target
 from ..survey import select
 from .page import as_html
 from .text import as_text
@@ -44,7 +44,7 @@ def _explain(arguments: argparse.Namespace) -> int:
             f"such as softmax, layer_norm or attention"
         )
     if arguments.html:
-        check_folder(arguments.html)
+        check_target(arguments.html)
     found = explain(example, arguments.seed)
     if arguments.html:
         Path(arguments.html).write_text(as_html(found), encoding="utf-8")

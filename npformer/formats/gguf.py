@@ -15,6 +15,8 @@ from ..core.arrays import Array
 from ..core.errors import CheckpointError, optional
 from .tensors import Stored, Tensors
 
+_OF_A_FOLDER = (".safetensors", ".json", ".bin")  # how files of Hugging Face's folders end
+
 
 class GGUFTensors(Tensors):
     """The tensors of a GGUF file.
@@ -65,11 +67,16 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFTensors:
     FileNotFoundError
         If it is not there.
     CheckpointError
-        If it is cut off, or no GGUF file.
+        If it is cut off, or no GGUF file, such as one of a folder of Hugging Face's.
     MissingExtraError
         Without the extra ``hub``.
     """
     path = Path(path)
+    if path.suffix in _OF_A_FOLDER and path.is_file():
+        raise CheckpointError(
+            f"{path} is one of the files of a model's folder; expected the folder, or a .gguf "
+            f"file: give its folder, {path.parent}"
+        )
     library = optional("gguf", extra="hub", purpose="read GGUF files")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")

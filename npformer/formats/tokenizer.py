@@ -204,14 +204,21 @@ class Tokenizer:
         Raises
         ------
         CheckpointError
-            If there is no chat template, or it fails.
+            If there is no chat template, it fails, or it renders nothing.
         """
         if self._template is None:
             raise CheckpointError(
                 f"{self._origin} has no chat template, so the model was perhaps not trained to "
                 f"answer; let it go on from a text, with npformer generate"
             )
-        return self.encode(self._template.render(messages), special=False)
+        ids = self.encode(self._template.render(messages), special=False)
+        if not len(ids):
+            raise CheckpointError(
+                f"the chat template of {self._origin} renders nothing for these messages; it is "
+                f"perhaps another model's, so fetch it again, or let the model go on from a text, "
+                f"with npformer generate"
+            )
+        return ids
 
 
 def _check_characters(text: str) -> None:

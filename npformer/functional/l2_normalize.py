@@ -5,6 +5,10 @@ Forward, for each vector x of length n (the last axis)
     (2)  r   = 1 / sqrt(q) where sqrt(q) > eps, and 0 otherwise                   (..., 1)
     (3)  y_i = x_i r                                                              (..., n)
 
+The square of a float32 overflows from 1.8e19 on and is 0 below 1e-23, so (1) to (3) are computed
+of x / c, where c is the largest power of two that is not above the largest |x_i|. To divide by it
+is exact. y is the same, and r is that of x / c, over c.
+
 Backward, given dy
     (3') y_i = x_i r:  dx_i = dy_i r (the direct part),  dr = sum_i dy_i x_i
     (2') r = q^(-1/2):  dr/dq = -1/2 q^(-3/2) = -r^3 / 2, also where r is the constant 0;
@@ -70,12 +74,22 @@ def l2_normalize(x: Array, eps: float = 1e-12) -> tuple[Array, L2NormalizeSaved]
     if x.ndim < 1 or x.shape[-1] == 0:
         raise ValueError(f"l2_normalize: x is {x.shape}; expected (..., n) with n at least 1")
     check_positive("l2_normalize", eps=eps)
-    q = np.sum(x * x, axis=-1, keepdims=True)  # (1) x*x, not |x|^2: it stays analytic
+    c = _power_of_two(x)
+    y = x / c
+    q = np.sum(y * y, axis=-1, keepdims=True)  # (1) y*y, not |y|^2: it stays analytic
     length = np.sqrt(q)
-    some = length.real > float(eps)
+    with np.errstate(over="ignore"):  # infinite is longer than eps, too
+        some = c * length.real > float(eps)
     r = np.divide(1.0, length, out=np.zeros_like(length), where=some)  # (2)
-    y = x * r  # (3)
-    return y, L2NormalizeSaved(y, r)
+    y *= r  # (3)
+    return y, L2NormalizeSaved(y, r / c)
+
+
+def _power_of_two(x: Array) -> Array:
+    """Return c (..., 1), with the largest |x_i| from c to 2 c; 1/2 of a vector of zeros."""
+    largest = np.max(np.abs(x.real), axis=-1, keepdims=True)
+    c: Array = np.ldexp(np.ones_like(largest), np.frexp(largest)[1] - 1)
+    return c
 
 
 def l2_normalize_backward(dy: Array, saved: L2NormalizeSaved) -> Array:

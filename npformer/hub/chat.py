@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import CheckpointError
 from ..layers import KVCache
 from ..recipes._settings import InputError
-from .language_model import LanguageModel, Written
+from .language_model import LanguageModel, Written, stopped
 
 
 class Chat:
@@ -65,7 +65,8 @@ class Chat:
     def answer(self, words: str, show: Callable[[str], object] | None = None) -> Written:
         """Say something, and have it answered; what is shown is as `LanguageModel.write` has it.
 
-        If it is interrupted, the conversation is as it was.
+        If it is interrupted, the conversation is as it was. Warns where an answer stops because
+        the conversation's room is full.
 
         Raises
         ------
@@ -91,6 +92,8 @@ class Chat:
         except BaseException:
             cache.forget(min(cache.length, len(self._seen)))
             raise
+        if room < self._max_tokens and not written.ended:
+            stopped(room, self._max_tokens, f"a conversation has room for {self._context}")
         self._seen = written.ids[: cache.length]
         self._turns = [*turns, {"role": "assistant", "content": written.text}]
         return written

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.arrays import Array
 from ..recipes._settings import COUNT, FILE, NOT_NEGATIVE, PROBABILITY, SEED, InputError
+from ..recipes._targets import check_target
 from .chat import Chat
 from .language_model import LanguageModel
 from .packages import PACKAGES
@@ -83,8 +84,8 @@ def register_embed(commands: Any) -> None:
 
 def _embed(arguments: argparse.Namespace) -> int:
     target = None if arguments.npy is None else Path(arguments.npy)
-    if target is not None and not target.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {str(target.parent)!r}; make it first")
+    if target is not None:
+        check_target(target)
     with noted():
         encoder = SentenceEncoder.open(arguments.model)
         sentences = arguments.sentences or [line.rstrip("\r\n") for line in sys.stdin]
@@ -139,11 +140,13 @@ def _generate(arguments: argparse.Namespace) -> int:
         model = LanguageModel.open(arguments.model)
     prompt = sys.stdin.read() if arguments.prompt is None else arguments.prompt
     ids = model.tokenizer.encode(prompt)
+    model.room(ids)  # refused before anything is shown
     _show(prompt)
-    try:
-        written = model.write(ids, arguments.max_tokens, show=_show, **_sampling(arguments))
-    finally:
-        print(flush=True)
+    with noted():
+        try:
+            written = model.write(ids, arguments.max_tokens, show=_show, **_sampling(arguments))
+        finally:
+            print(flush=True)
     say(written.speeds)
     return 0
 
@@ -166,8 +169,9 @@ def _chat(arguments: argparse.Namespace) -> int:
         say("Ctrl-D or Ctrl-C ends the conversation")
     try:
         for words in _lines(terminal):
-            written = chat.answer(words, _show)
-            print(flush=True)
+            with noted():
+                written = chat.answer(words, _show)
+                print(flush=True)
             say(written.speeds)
     except KeyboardInterrupt:
         if not terminal:

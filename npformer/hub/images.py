@@ -15,6 +15,7 @@ from ..core.arrays import Array
 from ..core.errors import CheckpointError, optional
 from ..formats.safetensors import read_json
 from ..models._names.options import Options
+from ..recipes._images import open_image
 from ..recipes._settings import InputError
 
 _FILES = ("preprocessor_config.json", "processor_config.json")  # the second in newer folders
@@ -153,20 +154,19 @@ def _channels(options: Options, name: str, default: tuple[float, ...]) -> Array:
 
 
 def read_image(path: str | os.PathLike[str]) -> Any:
-    """Read an image, in red, green and blue, as Pillow has it; transparency is left out.
+    """Read an image, upright, in red, green and blue, as Pillow has it; without transparency.
 
     Raises
     ------
     InputError
-        If there is no such file, or it is no image.
+        If there is no such file, or it is no image, or its numbers are of an unknown range.
     MissingExtraError
         Without the extra ``cli``.
     """
-    module = optional("PIL.Image", extra="cli", purpose="read images")
+    optional("PIL.Image", extra="cli", purpose="read images")
     if not Path(path).is_file():
         raise InputError(f"there is no image {os.fspath(path)}")
     try:
-        with module.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, module.DecompressionBombError) as error:
+        return open_image(path, "RGB")
+    except ValueError as error:
         raise InputError(f"{os.fspath(path)} is no image that can be read: {error}") from error

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -76,10 +77,32 @@ class LanguageModel:
         """
         path = find_weights(model)
         held: Any = None if path.is_dir() else open_gguf(path)  # held, so that it is read once
-        tokenizer = open_tokenizer(path)
+        try:
+            tokenizer = open_tokenizer(path)
+        except FileNotFoundError:
+            GPT.from_pretrained(path)  # what is no GPT is refused as such
+            raise
         found = cls(GPT.from_pretrained(path), tokenizer)
         del held
         return found
+
+    def room(self, ids: Array) -> int:
+        """Return how many tokens the model can write after `ids` (length,).
+
+        Raises
+        ------
+        InputError
+            If there are none, or they fill the model's longest sequence.
+        """
+        if not len(ids):
+            raise InputError("the prompt is empty, and the model needs a token to go on from")
+        room = self.longest - len(ids)
+        if room < 1:
+            raise InputError(
+                f"the prompt has {len(ids)} tokens, and the model knows sequences of "
+                f"{self.longest}; shorten it"
+            )
+        return room
 
     def write(
         self,
@@ -94,6 +117,8 @@ class LanguageModel:
         show: Callable[[str], object] | None = None,
     ) -> Written:
         """Go on with ids until the model ends the text, or has written enough.
+
+        Warns where the text stops because the model's longest sequence is full.
 
         Parameters
         ----------
@@ -114,14 +139,7 @@ class LanguageModel:
             If the prompt is empty, or fills the model's longest sequence.
         """
         check_size("LanguageModel.write", max_tokens=max_tokens)
-        if not len(ids):
-            raise InputError("the prompt is empty, and the model needs a token to go on from")
-        room = self.longest - len(ids)
-        if room < 1:
-            raise InputError(
-                f"the prompt has {len(ids)} tokens, and the model knows sequences of "
-                f"{self.longest}; shorten it"
-            )
+        room = self.room(ids)
         stream, pieces = self.tokenizer.stream(), [""]
         ends = self.tokenizer.ends
         stop = sorted(ends) or None
@@ -152,6 +170,9 @@ class LanguageModel:
             on_token=on_token,
         )[0]
         tell(stream.end())
+        ended = int(written[-1]) in ends
+        if room < max_tokens and not ended:
+            stopped(room, max_tokens, f"the model knows sequences of {self.longest}")
         return Written(
             "".join(pieces),
             written,
@@ -159,5 +180,14 @@ class LanguageModel:
             times[1] - times[0],
             len(written) - len(ids),
             times[-1] - times[1],
-            int(written[-1]) in ends,
+            ended,
         )
+
+
+def stopped(room: int, max_tokens: int, why: str) -> None:
+    """Warn that a text has stopped before its end, and before its longest length."""
+    warnings.warn(
+        f"the text stops after {room} of {max_tokens} tokens, before its end: {why} tokens",
+        UserWarning,
+        stacklevel=3,
+    )

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..audio import read_wav
 from ..recipes import Recipe
-from ..recipes._pictures import check_folder, draw_shares
+from ..recipes._pictures import draw_shares, new_figure
 from ..recipes._run import CHECKPOINT
 from ..recipes._settings import COUNT, FILE, InputError, one_of
 from .classifier import TEMPLATE, ImageClassifier
@@ -179,7 +179,7 @@ def register_classify(commands: Any) -> None:
 
 def _classify(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
-        check_folder(arguments.out)
+        new_figure(arguments.out, (1.0, 1.0))  # refuses what cannot be drawn before any work
     image = read_image(arguments.image)
     with noted():
         classifier = ImageClassifier.open(arguments.model)

@@ -99,6 +99,11 @@ def find_weights(model: str | os.PathLike[str]) -> Path:
     InputError
         If it is neither, or its package is not installed: with the command that brings it.
     """
+    if not os.fspath(model):
+        raise InputError(
+            f"the model is '', which names nothing; expected a folder of Hugging Face's, a .gguf "
+            f"file, or one of {', '.join(PACKAGES)}: see npformer models"
+        )
     path = Path(model)
     known = PACKAGES.get(os.fspath(model))
     if known is None or path.exists():

@@ -47,7 +47,8 @@ def load_torch(layer: Parts, state: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If tensors are missing, unknown, or of another shape; if two that are one here differ.
+        If tensors are missing, unknown, or of another shape; if two that are one here differ; if
+        one holds NaN or infinite numbers.
         Nothing is changed then, and all are named, with what they tell of the module's options.
         If the layer is built as no module of PyTorch's is.
     TypeError
@@ -79,6 +80,11 @@ def load_torch(layer: Parts, state: Mapping[str, Any]) -> None:
                 f"load_torch: {row.theirs} is {array.dtype} and the layer {parts[0].dtype}, which "
                 f"would lose precision; build the layer with dtype=np.{array.dtype}, or convert "
                 f"the module with .float()"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"load_torch: {row.theirs} holds NaN or infinite numbers (nothing was changed); "
+                f"take the state of an earlier step"
             )
         if not fill(parts, row.layout.to_ours(array), compare=row.ours in filled):
             raise ValueError(

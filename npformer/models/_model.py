@@ -93,7 +93,8 @@ class Model(Layer):
         CheckpointError
             If a file is cut off or broken; if the folder describes another class of model, or
             has an option that would change the numbers and is not known here; if tensors are
-            missing, not known, or of another shape. Each is named.
+            missing, not known, or of another shape, or hold NaN or infinite numbers. Each is
+            named.
         MissingExtraError
             Without the extra ``hub``.
         """
@@ -127,6 +128,8 @@ class Model(Layer):
         ------
         ValueError
             If no architecture of theirs that is known here can be this model: with the reasons.
+        OSError
+            If the folder is a file, or cannot be made.
         MissingExtraError
             Without the extra ``hub``.
         """

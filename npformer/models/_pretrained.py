@@ -53,7 +53,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         If it is not there, is not whole, or its architecture has no name map.
     """
     path = Path(path)
-    if path.suffix == ".gguf" or (path.is_file() and path.suffix != ".json"):
+    if path.suffix == ".gguf" or path.is_file():
         tensors = open_gguf(path)
         architecture = tensors.metadata.get("general.architecture")
         names = _names(path, "general.architecture", architecture, GGUF)
@@ -117,6 +117,11 @@ def load(
         for name in given:
             parts = [parameters[ours].value for ours in row.ours]
             array = row.layout.to_ours(tensors[name])
+            if not np.isfinite(array).all():
+                raise CheckpointError(
+                    f"{name}, beside {path}, holds NaN or infinite numbers, and so would all that "
+                    f"the model makes of it; fetch it again, or save an earlier state of it"
+                )
             if row.ours not in filled:
                 fill(parts, array)
             elif not fill(parts, array, compare=True):
@@ -214,7 +219,7 @@ def save(model: "Model", folder: str | os.PathLike[str], shard_bytes: int) -> No
     names, options = _architecture(model)
     values = {name: parameter.value for name, parameter in model.named_parameters()}
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     dtype = next(iter(values.values())).dtype.name
     config = {"model_type": names.model_type, **options, "dtype": dtype}
     with_head = getattr(model.config, "head", True)
@@ -228,6 +233,20 @@ def save(model: "Model", folder: str | os.PathLike[str], shard_bytes: int) -> No
     temporary = folder / f".{CONFIG}.tmp"
     temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     temporary.replace(folder / CONFIG)
+
+
+def _make(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"save_pretrained: {folder} is a file; expected a folder, made if it is not there"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"save_pretrained: the folder {folder} cannot be made ({error.strerror or error}); "
+            f"choose another place"
+        ) from error
 
 
 def _architecture(model: "Model") -> tuple[NameMap, dict[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.arrays import Array
 from ..core.errors import optional
+from ._images import open_image
 from ._lists import read_list
 from ._settings import InputError
 
@@ -79,11 +80,10 @@ def _font(path: Path, size: int) -> list[tuple[Array, str]]:
 
 def _image(source: Any, size: int) -> Array:
     """Read one image, over white, as (3, size, size)."""
-    module = optional("PIL.Image", extra="cli", purpose="read images")
+    box = optional("PIL.Image", extra="cli", purpose="read images").Resampling.BOX
     try:
-        with module.open(source) as image:
-            layers = image.convert("RGBA").resize((size, size), module.Resampling.BOX)
-    except (OSError, ValueError) as error:
+        layers = open_image(source, "RGBA").resize((size, size), box)
+    except ValueError as error:
         raise InputError(f"--data: {source} is not an image that can be read: {error}") from error
     pixels = np.asarray(layers, np.float32) / 255.0
     opaque = pixels[..., 3:]

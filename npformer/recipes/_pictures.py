@@ -6,7 +6,6 @@ matplotlib is asked for when a picture is drawn, through its objects alone: no w
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from ..core.arrays import Array
 from ..core.errors import optional
 from ._settings import InputError
+from ._targets import check_target
 
 _DPI = 150
 _BLUE, _ORANGE, _GREY = "#1f5a96", "#d9731a", "0.35"
@@ -206,21 +206,6 @@ def draw_shares(
     save_figure(figure, path)
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Refuse a picture in a folder that there is not.
-
-    Raises
-    ------
-    InputError
-    """
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise InputError(
-            f"{os.fspath(path)!r} cannot be written, for there is no folder {os.fspath(folder)!r}; "
-            f"make it, or choose another place"
-        )
-
-
 def _visible(piece: str) -> str:
     """Return a piece with something to see for each character that would leave its place empty."""
     return piece.translate({ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥"})
@@ -236,7 +221,7 @@ def new_figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
     InputError
         If the ending names no picture format, or there is no such folder.
     """
-    check_folder(path)
+    check_target(path)
     figure = optional("matplotlib.figure", extra="cli", purpose="draw pictures").Figure(
         figsize=size, layout="constrained"
     )

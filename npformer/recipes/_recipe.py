@@ -93,6 +93,15 @@ class Recipe(ABC):
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
+    @classmethod  # noqa: B027, since most have nothing to refuse
+    def check_out(cls, folder: Path, settings: Any) -> None:
+        """Refuse a run's folder that holds what the run would destroy; asked before any work.
+
+        Raises
+        ------
+        InputError
+        """
+
     @abstractmethod
     def describe(self) -> str:
         """Return a line or more that says what the data are and how they are split."""

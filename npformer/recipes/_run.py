@@ -61,6 +61,7 @@ def train(
         settings = recipe_type.settings_type.saved(metadata.get("settings")).renewed(given)
     else:
         settings = recipe_type.settings_type.chosen(given)
+    recipe_type.check_out(folder, settings)
     recipe = recipe_type(settings)
     model = recipe.initial_model()
     trainer = recipe.trainer(model)
@@ -149,7 +150,9 @@ def _loop(recipe: Recipe, trainer: Trainer, history: dict[str, Any], checkpoint:
         trainer.save(checkpoint, **recipe.record(), history=history)
 
     progress = Progress(settings.steps, trainer.steps)
-    with _interrupts() as interrupted, contextlib.closing(progress):
+    # The trainer looks for what is not finite, and says what; NumPy need not say it before.
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with quiet, _interrupts() as interrupted, contextlib.closing(progress):
         saved = trainer.steps if checkpoint.exists() else -1
         if trainer.steps == 0:
             look()

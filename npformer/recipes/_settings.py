@@ -33,6 +33,7 @@ class Rule(NamedTuple):
 
 
 COUNT = Rule(int, "a whole number of at least 1", lambda n: n >= 1, "N")
+SEVERAL = Rule(int, "a whole number of at least 2", lambda n: n >= 2, "N")
 SEED = Rule(int, "a whole number from 0 to 2**63 - 1", lambda n: 0 <= n < 2**63, "N")
 INTEGER = Rule(int, "a whole number", lambda n: True, "N")
 POSITIVE = Rule(float, "a number above 0", lambda x: 0 < x < math.inf, "X")
@@ -46,6 +47,11 @@ PATH = Rule(str, "the path of a file or a folder", lambda path: path != "", "PAT
 def one_of(*choices: str) -> Rule:
     """Return the rule that a value is one of `choices`."""
     return Rule(str, " or ".join(choices), lambda x: x in choices, "|".join(choices))
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things in words, such as "1 pair" or "1,000 pairs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def option(default: Any, rule: Rule, help: str, flag: str | None = None) -> Any:

@@ -30,7 +30,7 @@ from . import _scenes
 from ._pairs import Pairs, read_pairs
 from ._pictures import Attention
 from ._recipe import BATCH, HELD_OUT, SPLIT, Recipe, pick_attention, stream
-from ._settings import COUNT, PATH, POSITIVE, SHARE, InputError, Settings, option
+from ._settings import COUNT, PATH, POSITIVE, SEVERAL, SHARE, InputError, Settings, count, option
 from ._vocabulary import Vocabulary
 
 PAD, END = "<pad>", "<end>"
@@ -51,7 +51,7 @@ class CaptionsSettings(Settings):
         None, PATH, "a folder with images and captions.csv, or an emoji font (default: scenes)"
     )
     steps: int = option(1500, COUNT, "optimizer steps of the whole run")
-    batch: int = option(64, COUNT, "pairs a step: each text has as many images to choose from")
+    batch: int = option(64, SEVERAL, "pairs a step: each text has as many images to choose from")
     image_size: int = option(32, COUNT, "height and width of images, in pixels: a multiple of 8")
     d_model: int = option(96, COUNT, "width of both towers")
     d_embed: int = option(64, COUNT, "width of the space that both meet in")
@@ -95,7 +95,8 @@ class Captions(Recipe):
         held_out = len(order) // 10
         if held_out < 2:
             raise InputError(
-                f"--data has {len(order)} pairs; a tenth is held out, and has to hold at least 2"
+                f"--data has {count(len(order), 'pair')}; a tenth is held out, and has "
+                f"to hold at least 2"
             )
         self.train, self.held_out = order[held_out:], order[:held_out]
         self.vocabulary = Vocabulary([PAD, *sorted(set("".join(self.texts))), END])

@@ -76,6 +76,22 @@ class Finetune(Text):
     configuration: ClassVar[str] = "run.json"
     products: ClassVar[tuple[str, ...]] = ("config.json", "model.safetensors")
 
+    @classmethod
+    def check_out(cls, folder: Path, settings: Any) -> None:
+        """Refuse to write over the weights that are trained on, or any that no run has made."""
+        model = Path(settings.model)
+        if model.exists() and model.resolve() == folder.resolve():
+            raise InputError(
+                f"--out {folder} is the folder of --model, whose weights the run would replace; "
+                f"choose another folder"
+            )
+        held = sorted(file.name for file in folder.glob("*.safetensors"))
+        if held and not (folder / cls.configuration).is_file():
+            raise InputError(
+                f"--out {folder} holds {held[0]}, which no run has made, as there is no "
+                f"{cls.configuration} beside it; the run would replace it, so choose another folder"
+            )
+
     def make_vocabulary(self) -> Tokenizer:
         """Return the model's tokenizer."""
         self.weights = weights(self.settings.model)

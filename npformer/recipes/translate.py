@@ -31,7 +31,7 @@ from ..models import Model, Transformer, TransformerConfig
 from . import _byte_pairs
 from ._pictures import Attention
 from ._recipe import BATCH, SPLIT, Recipe, check_size, pick_attention, smoothed_entropy, stream
-from ._settings import COUNT, PATH, POSITIVE, SHARE, InputError, Settings, one_of, option
+from ._settings import COUNT, PATH, POSITIVE, SHARE, InputError, Settings, count, one_of, option
 from ._translations import HOW_TO_GET, read_translations
 
 PAD, START, END = "<pad>", "<start>", "<end>"
@@ -122,13 +122,18 @@ class Translate(Recipe):
         held_out = min(len(sources) // 10, _HELD_OUT)
         if held_out < 2:
             raise InputError(
-                f"--data {settings.data} has {len(sources)} pairs; a tenth is held out, and has "
-                f"to hold at least 2"
+                f"--data {settings.data} has {count(len(sources), 'pair')}; a tenth is held out, "
+                f"and has to hold at least 2"
             )
         order = stream(settings.seed, SPLIT).permutation(len(sources))
         asked, learned = order[:held_out].tolist(), order[held_out:].tolist()
         known = {sources[i] for i in asked}, {targets[i] for i in asked}
         learned = [i for i in learned if sources[i] not in known[0] and targets[i] not in known[1]]
+        if not learned:
+            raise InputError(
+                f"--data {settings.data} has {len(sources)} pairs, and each says the same as one "
+                f"of the tenth that is held out, in one of its languages; give different ones"
+            )
         texts = [texts[i] for i in learned for texts in (sources, targets)]
         self.vocabulary = _byte_pairs.learn(texts, settings.vocabulary, [PAD, START, END])
         rows = [self.vocabulary.encode_batch(texts) for texts in (sources, targets)]

@@ -42,6 +42,14 @@ def wav(*chunks):
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def broken_rate(rate):
+    whole = form()
+    return whole[:12] + struct.pack("<I", rate) + whole[16:]
+
+
+NAN = struct.pack("<2f", 0.5, float("nan"))
+
+
 @pytest.fixture
 def written(tmp_path):
     def write(data):
@@ -130,8 +138,11 @@ SAMPLES = chunk(b"data", bytes(8))
         (wav(form(999), SAMPLES), "is compressed (format 999)"),
         (wav(form(bits=12), SAMPLES), "has samples of 12 bits; expected one of (8, 16, 24, 32)"),
         (wav(form(3, bits=16), SAMPLES), "has samples of 16 bits; expected one of (32, 64)"),
-        (wav(form(channels=0), SAMPLES), "has 0 channels and 8000 samples a second"),
+        (wav(form(channels=0), SAMPLES), "has 0 channels and 8,000 samples a second"),
         (wav(form(rate=0), SAMPLES), "has 1 channels and 0 samples a second"),
+        (wav(form(rate=999), SAMPLES), "and 999 samples a second; expected at least one channel"),
+        (wav(broken_rate(2**32 - 1), SAMPLES), "4,294,967,295 samples a second; expected at le"),
+        (wav(form(3, bits=32), chunk(b"data", NAN)), "has infinite or NaN samples"),
     ],
 )
 def test_what_is_not_a_whole_recording_is_refused(data, said, written):
@@ -154,3 +165,16 @@ def test_no_bytes_make_another_error(noise, cut):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_wav(tmp_path / "none.wav")
+
+
+def test_a_path_of_no_file_is_told_from_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*a\.wav; expected a WAV file"):
+        read_wav(tmp_path / "a.wav")
+    with pytest.raises(IsADirectoryError, match="is a folder; expected a WAV file"):
+        read_wav(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
+def test_what_was_written_to_a_pipe_goes_to_its_end(size, written):
+    data = wav(form(), chunk(b"data", bytes(range(8)), size=size))
+    assert len(read_wav(written(data)).samples) == 4

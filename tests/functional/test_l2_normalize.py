@@ -87,3 +87,12 @@ def test_wrong_dtypes_and_gradients_are_refused():
     _, saved = F.l2_normalize(np.ones(3))
     with pytest.raises(ValueError, match=r"l2_normalize_backward: dy is \(1, 3\) but the output"):
         F.l2_normalize_backward(np.ones((1, 3)), saved)
+
+
+@pytest.mark.parametrize("size", [1e20, 3e38, 1e-25, 1e-37])
+def test_no_square_overflows_or_is_lost(size):
+    x = np.full((1, 4), size, np.float32)
+    y, saved = F.l2_normalize(x, eps=1e-50)
+    np.testing.assert_allclose(y, 0.5, rtol=1e-6)
+    if size < 1e38:  # beyond, r itself loses digits
+        np.testing.assert_allclose(saved.r, 0.5 / size, rtol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 from support.recipes import said
 from support.talking import END, Bytes, Plain, language_model, tokenizer
 
+from npformer.cli import main
 from npformer.core.errors import CheckpointError
 from npformer.formats import Tokenizer
 from npformer.generation import generate
@@ -55,7 +56,9 @@ def test_a_model_ends_at_its_token_which_is_not_shown():
 
 def test_a_prompt_leaves_room_or_is_refused():
     model = language_model(max_len=8)
-    assert model.write(np.arange(6), 20).tokens_written == 2
+    said = "stops after 2 of 20 tokens, before its end: the model knows sequences of 8 tokens"
+    with pytest.warns(UserWarning, match=said):
+        assert model.write(np.arange(6), 20).tokens_written == 2
     with pytest.raises(InputError, match="has 8 tokens, and the model knows sequences of 8"):
         model.write(np.arange(8))
     with pytest.raises(InputError, match="the prompt is empty"):
@@ -179,3 +182,32 @@ def test_a_token_that_is_not_there_is_named(monkeypatch):
     assert tokenizer().id_of("a") == 97
     with pytest.raises(CheckpointError, match="the tokenizer bytes has no token '<pad>'"):
         tokenizer().id_of("<pad>")
+
+
+def test_a_template_that_renders_nothing_is_named():
+    class Nothing:
+        def render(self, messages):
+            return ""
+
+    with pytest.raises(CheckpointError, match="template of bytes renders nothing for these mess"):
+        Chat(language_model(Nothing())).answer("Good day")
+
+
+def test_generate_says_that_the_context_is_full_and_shows_no_prompt_that_it_refuses(
+    monkeypatch, capsys
+):
+    model = language_model(max_len=8)
+    monkeypatch.setattr(LanguageModel, "open", classmethod(lambda cls, path: model))
+    assert main(["generate", "x", "To be", "--max-tokens", "20"]) == 0
+    assert "npformer: note: the text stops after 3 of 20 tokens" in capsys.readouterr().err
+    assert main(["generate", "x", "To be", "--max-tokens", "3"]) == 0
+    assert "note" not in capsys.readouterr().err
+    for prompt in ("", "much too long"):
+        assert main(["generate", "x", prompt]) == 2
+        assert capsys.readouterr().out == ""
+
+
+def test_an_answer_that_fills_the_conversation_says_so():
+    chat = Chat(language_model(Plain()), max_tokens=30, context=12, temperature=0.0)
+    with pytest.warns(UserWarning, match="stops after 5 of 30 .* a conversation has room for 12 t"):
+        chat.answer("hi")

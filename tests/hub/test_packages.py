@@ -5,9 +5,10 @@ import sys
 import pytest
 from support.recipes import said
 
-from npformer.core.errors import MissingExtraError
-from npformer.formats import open_tokenizer
+from npformer.core.errors import CheckpointError, MissingExtraError
+from npformer.formats import open_gguf, open_tokenizer
 from npformer.hub import PACKAGES, find_weights
+from npformer.models import GPT, GPTConfig
 from npformer.recipes._settings import InputError
 
 
@@ -95,6 +96,9 @@ def test_a_gguf_file_without_the_extra(tmp_path, capsys, monkeypatch):
         (["generate", "x", "--max-tokens", "0"], "got '0', expected a whole number of at least 1"),
         (["chat", "x", "--top-p", "2"], "got '2', expected a number above 0 and at most 1"),
         (["embed", "x", "a", "--npy", "no/such/a.npy"], "there is no folder 'no/such'"),
+        (["embed", "x", "a", "--npy", "."], "'.' is a folder; expected the path of a file"),
+        (["embed", "x", "a", "--npy", "/proc/a.npy"], "'/proc/a.npy' cannot be written (No such"),
+        (["generate", "", "hi"], "the model is '', which names nothing; expected a folder"),
     ],
 )
 def test_bad_arguments(words, expected, capsys):
@@ -135,3 +139,20 @@ def test_an_image_without_the_extra(tmp_path, capsys, monkeypatch):
     words = ["classify", str(tmp_path / "a.png"), "--model", "x", "--labels", "a", "b"]
     message = said(capsys, *words, status=1)
     assert "PIL is needed to read images; install it with: pip install 'npformer[cli]'" in message
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_of_a_models_folder_is_not_the_model(name, tmp_path):
+    (tmp_path / name).write_bytes(b"{}")
+    for opened in (GPT.from_pretrained, open_gguf):
+        with pytest.raises(CheckpointError, match=f"{name} is one of .*: give its folder, "):
+            opened(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_saved_in_is_told_from_a_file(tmp_path):
+    model = GPT(GPTConfig(vocab_size=5, max_len=4, d_model=4, num_heads=2, num_layers=1))
+    (tmp_path / "a").touch()
+    with pytest.raises(NotADirectoryError, match="a is a file; expected a folder"):
+        model.save_pretrained(tmp_path / "a")
+    with pytest.raises(OSError, match=r"the folder .*b cannot be made \(Not a directory\); choose"):
+        model.save_pretrained(tmp_path / "a" / "b")

@@ -67,6 +67,8 @@ def test_a_recording_of_nothing(tmp_path, capsys):
     assert "a.wav has no samples: nothing was recorded" in said(capsys, *words, status=2)
 
 
-def test_a_file_that_is_not_there(capsys):
-    message = said(capsys, "transcribe", "nowhere.wav", "--model", "nowhere", status=1)
-    assert "No such file or directory: 'nowhere.wav'" in message
+def test_a_file_that_is_not_there(tmp_path, capsys):
+    message = said(capsys, "transcribe", "nowhere.wav", "--model", "nowhere", status=2)
+    assert "there is no file nowhere.wav; expected a WAV file" in message
+    message = said(capsys, "transcribe", str(tmp_path), "--model", "nowhere", status=2)
+    assert "is a folder; expected a WAV file" in message

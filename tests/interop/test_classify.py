@@ -148,6 +148,13 @@ def test_pictures_that_are_none(tmp_path, capsys):
     assert "there is no image no.png" in said(capsys, "classify", "no.png", *words, status=2)
     message = said(capsys, "classify", PHOTO, *words, "--out", "no/such/b.png", status=2)
     assert "there is no folder 'no/such'" in message
+    for out, why in (
+        (tmp_path / "b.xyz", "ends in no picture format"),
+        (tmp_path, "is a folder; expected the path of a file"),
+        ("/proc/b.png", "cannot be written (No such file or directory); choose another"),
+    ):
+        assert why in said(capsys, "classify", PHOTO, *words, "--out", str(out), status=2)
+    assert not (tmp_path / "b.xyz").exists()
     assert "there is no nowhere; expected a folder" in said(
         capsys, "classify", PHOTO, *words, status=2
     )

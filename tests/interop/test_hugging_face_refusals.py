@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from npformer.core.errors import CheckpointError, MissingExtraError
 from npformer.formats import open_safetensors
+from npformer.hub import LanguageModel
 from npformer.layers import Linear
 from npformer.models import BERT, GPT, GPTConfig, Model, Transformer
 
@@ -314,3 +315,20 @@ def test_a_head_that_the_class_has_and_the_tensors_lack(case, lost, said, tmp_pa
         Model.from_pretrained(folder)
     base = Model.from_pretrained(folder, head=False)  # as who wants the base model says
     assert base.head is None
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_not_finite(number, tmp_path):
+    folder = saved(theirs("llama"), tmp_path)
+    with weights_of(folder) as tensors:
+        tensors[LLAMA_Q] = tensors[LLAMA_Q].copy()
+        tensors[LLAMA_Q][0, 3] = number
+    refused(folder, f"{LLAMA_Q}, beside .*config.json, holds NaN or infinite numbers")
+
+
+def test_what_is_no_gpt_is_told_before_a_tokenizer_is_missed(tmp_path):
+    folder = saved(theirs("bert"), tmp_path)
+    with pytest.raises(CheckpointError, match="describes a 'bert', which is a BERT, not a GPT"):
+        LanguageModel.open(folder)
+    with pytest.raises(FileNotFoundError, match=r"has no tokenizer\.json"):
+        LanguageModel.open(saved(theirs("llama"), tmp_path / "llama"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from npformer.hub import read_image
 from npformer.recipes import Captions, _pairs
 from npformer.recipes._settings import InputError
 from npformer.recipes.captions import CaptionsSettings
@@ -48,6 +49,8 @@ def test_a_recipe_is_made_from_a_folder(tmp_path):
 def test_too_few_pairs_are_refused(tmp_path):
     with pytest.raises(InputError, match="has 19 pairs; a tenth is held out"):
         Captions(CaptionsSettings(data=folder_of(tmp_path, 19)))
+    with pytest.raises(InputError, match="has 1 pair; a tenth is held out"):
+        Captions(CaptionsSettings(data=folder_of(tmp_path, 1)))
 
 
 @pytest.mark.parametrize("content", [None, b"no image"])
@@ -66,3 +69,39 @@ def test_a_font_without_pictures_is_refused():
     path = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
     with pytest.raises(InputError, match="is not a font with pictures"):
         _pairs.read_pairs(path, 8)
+
+
+def test_grey_of_16_bits_is_scaled_and_not_cut_off(tmp_path):
+    folder_of(tmp_path, 1)
+    grey = np.array([[0, 257, 128 * 257], [30000, 65279, 65535]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / "0.png")
+    want = np.rint(grey / 257)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "0.png"))[..., 1], want)
+    mean = np.mean(want) / 255
+    assert abs(_pairs.read_pairs(str(tmp_path), 1).images.mean() - mean) < 0.01
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_numbers_of_an_unknown_range_are_refused(kind, tmp_path):
+    path = tmp_path / "0.tiff"
+    Image.fromarray(np.full((4, 4), 7, kind)).save(path)
+    said = r"0\.tiff .* its numbers are of 32 bits .*; save it with 8 or 16 bits"
+    with pytest.raises(InputError, match=said):
+        read_image(path)
+    (tmp_path / "captions.csv").write_text("0.tiff,seven\n")
+    with pytest.raises(InputError, match=said):
+        _pairs.read_pairs(str(tmp_path), 8)
+
+
+def test_an_image_is_turned_as_its_camera_was(tmp_path):
+    folder_of(tmp_path, 1)
+    image = Image.new("RGB", (6, 4), (255, 0, 0))
+    image.paste((0, 0, 255), (0, 0, 3, 4))  # its left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the left side is the lower one
+    image.save(tmp_path / "0.png", exif=exif)
+    seen = np.asarray(read_image(tmp_path / "0.png"))
+    assert seen.shape == (6, 4, 3)
+    assert (seen[:3, :, 2].max(), seen[3:, :, 2].max()) == (255, 0)
+    red = _pairs.read_pairs(str(tmp_path), 6).images[0, 0]
+    assert (red[:3].max(), red[3:].min()) == (0, 1)

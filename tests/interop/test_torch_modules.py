@@ -277,3 +277,14 @@ def test_a_type_that_numpy_has_not():
 def test_options_that_a_state_tells_of(module, layer, said):
     with pytest.raises(ValueError, match=f"(?s)does not fit the layer.*{said}"):
         load_torch(layer, module.state_dict())
+
+
+def test_a_state_that_is_not_finite_changes_nothing():
+    layer = layers.Linear(3, 2)
+    state = torch_state(layer)
+    before = {name: array.copy() for name, array in state.items()}
+    state["bias"][1] = np.nan
+    with pytest.raises(ValueError, match="bias holds NaN or infinite numbers"):
+        load_torch(layer, state)
+    for name, array in torch_state(layer).items():
+        np.testing.assert_array_equal(array, before[name])

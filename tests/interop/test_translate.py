@@ -223,6 +223,12 @@ def test_too_few_pairs_are_refused(tmp_path):
     path.write_text("a\tb\n" * 19)
     with pytest.raises(InputError, match="has 19 pairs; a tenth is held out, and has to hold"):
         recipe(str(path))
+    path.write_text("a\tb\n")
+    with pytest.raises(InputError, match="has 1 pair; a tenth is held out"):
+        recipe(str(path))
+    path.write_text("a\tb\n" * 30)
+    with pytest.raises(InputError, match="30 pairs, and each says the same as one of the tenth"):
+        recipe(str(path))
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def test_a_run_writes_what_every_run_writes(tmp_path, capsys):
     ("more", "said"),
     [
         (["--image-size", "64"], "--image-size is 64; scenes are 32 pixels wide"),
+        (["--batch", "1"], "--batch: got '1', expected a whole number of at least 2"),
         (["--data", "nowhere"], "--data nowhere is neither a folder with images and captions.csv"),
         (["--data", __file__], "is neither a folder with images and captions.csv"),
     ],
