@@ -140,7 +140,7 @@ def test_a_missing_package_is_said_before_any_work(missing, tmp_path, monkeypatc
     for name in {"sacrebleu.metrics", "tokenizers"} - {missing}:
         monkeypatch.setitem(sys.modules, name, _Anything())
     monkeypatch.setitem(sys.modules, missing, None)
-    path = table(tmp_path, "a\tb\n" * 40)
+    path = table(tmp_path, "".join(f"a{i}\tb{i}\n" for i in range(40)))
     out = str(tmp_path / "run")
     assert main(["train", "translate", "--data", path, "--out", out]) == 1
     message = capsys.readouterr().err
