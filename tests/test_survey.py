@@ -166,7 +166,7 @@ WRITE = "In mine, write: from npformer.catalogue import Example; example = Examp
         ("mine:absent", "'mine:absent' cannot be imported"),
         ("no_such_module:x", "cannot be imported"),
         (":x", "cannot be imported"),
-        ("mine:nothing", f"'mine:nothing' is a list; expected an Example, or some. {WRITE}"),
+        ("mine:nothing", f"is a list that is empty; expected an Example, or some. {WRITE}"),
         ("mine:number", "'mine:number' is an int; expected an Example"),
         (
             "mine:layer",
@@ -184,6 +184,14 @@ WRITE = "In mine, write: from npformer.catalogue import Example; example = Examp
 def test_names_that_mean_nothing_are_refused(name, expected, capsys):
     assert main(["check", name]) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_module_that_ends_the_process_is_refused(status, tmp_path, monkeypatch, capsys):
+    (tmp_path / "a_script.py").write_text(f"import sys\nsys.exit({status})\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "a_script:x"]) == 2
+    assert f"'a_script:x' cannot be imported: SystemExit: {status}" in capsys.readouterr().err
 
 
 def test_a_module_that_cannot_be_read_is_refused(tmp_path, monkeypatch, capsys):
