@@ -5,8 +5,8 @@ k_1 .. k_T has the probability exp(sum_t x_t,k_t) with the log-probabilities x. 
 left of it when repeats are merged and then blanks removed: a a - a b spells a a b. The
 probability of a target is the sum over all paths that spell it, T steps long.
 
-Forward, for one sample of T steps and a target of L classes
-    (1)  c = (-, c_1, -, c_2, -, ..., c_L, -)    the target between blanks, 2L + 1 states  (S,)
+Forward, for one sample of T steps and a target of L classes y_1 .. y_L
+    (1)  c = (-, y_1, -, y_2, -, ..., y_L, -)    the target between blanks, 2L + 1 states  (S,)
     (2)  o_ts = x_t,c_s                          what a state emits                     (T, S)
          A path that spells the target walks these states from one of the first two to one of
          the last two. A step stays, goes on by one state, or by two if that passes over a blank
@@ -14,11 +14,11 @@ Forward, for one sample of T steps and a target of L classes
          blank is what keeps them apart. No two walks are the same path.
     (3)  alpha_1s = o_1s for s = 1, 2, else -inf,  and for t > 1
          alpha_ts = o_ts + log (exp alpha_(t-1)s + exp alpha_(t-1)(s-1) [+ exp alpha_(t-1)(s-2)])
-         the logarithm of all walks that are in state s at step t, step t included     (T, S)
+         log of the sum of all walks that are in state s at step t, step t included    (T, S)
     (4)  h = log P = log (exp alpha_TS + exp alpha_T(S-1))                               ()
     (5)  loss  = -1/B sum_i h_i / max(L_i, 1)        mean over samples, each per class   ()
 
-Backward, given dL
+Backward, given dL, the gradient of the loss (L_i is a number of classes)
     (5') dh_i = -dL / (B max(L_i, 1))
     (4') As alpha counts the ways to a state, beta counts the ways on from it, itself excluded:
          beta_Ts = 0 for s = S, S-1, else -inf,  and for t < T
