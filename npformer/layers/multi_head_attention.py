@@ -200,9 +200,9 @@ class MultiHeadAttention(Layer):
         q = self._cut(q, self.num_heads)  # (2)
         recalled = None if cache is None or memory is None else cache.recall(self, memory)
         if recalled is None:
-            k, k_saved = self.k_proj.forward(z)
-            v, v_saved = self.v_proj.forward(z)
-            k, v = (self._cut(t, self.num_kv_heads) for t in (k, v))
+            k, k_saved = self.k_proj.forward(z)  # (1)
+            v, v_saved = self.v_proj.forward(z)  # (1)
+            k, v = (self._cut(t, self.num_kv_heads) for t in (k, v))  # (2)
         else:
             k, v = recalled
         rotary_saved: tuple[RotarySaved, RotarySaved] | None = None
@@ -281,8 +281,8 @@ class MultiHeadAttention(Layer):
             dq = F.rotary_backward(dq, saved.rotary[0])  # (3')
             dk = F.rotary_backward(dk, saved.rotary[1])
         dx = self.q_proj.backward(self._join(dq), saved.q_proj)  # (2'), (1')
-        dz = self.k_proj.backward(self._join(dk), saved.k_proj)
-        dz += self.v_proj.backward(self._join(dv), saved.v_proj)
+        dz = self.k_proj.backward(self._join(dk), saved.k_proj)  # (2'), (1')
+        dz += self.v_proj.backward(self._join(dv), saved.v_proj)  # (2'), (1')
         if saved.to_itself:
             dx += dz
             return dx, None
