@@ -8,6 +8,7 @@ import pytest
 from support.passes import assert_close, moved
 from support.strategies import normal
 
+import npformer.functional as F
 from npformer import Layer, Run, gradcheck, masks
 from npformer.biases import relative
 from npformer.layers import MultiHeadAttention, RelativePositionBias
@@ -137,6 +138,19 @@ def test_attention_adds_what_the_layer_s_own_backward_would(method):
     moved_on = [layer(x, bias=array + s * eps * biased_step(biased)) for s in (1, -1)]
     slope = np.sum(dy * (moved_on[0] - moved_on[1])) / (2 * eps)
     np.testing.assert_allclose(slope, np.sum(through * biased.weight.grad), rtol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [(3, 5), (5, 3)])
+def test_the_gradient_where_queries_are_not_as_many_as_keys(method, lengths):
+    """The last query stands at the last key, so that distances hang on both lengths."""
+    n_q, n_k = lengths
+    biased, dy = table(), normal(0, 2, n_q, 4)
+    q, k, v = (normal(seed, 2, n, 4) for seed, n in enumerate((n_q, n_k, n_k), 1))
+    array, array_saved = biased.forward(n_q, n_k)
+    *_, darray = F.attention_backward(dy, F.attention(q, k, v, bias=array)[1])
+    biased.backward(darray, array_saved)
+    *_, dtable = F.attention_backward(dy, F.attention(q, k, v, bias=biased.bias())[1])
+    assert_close(dtable, biased.weight.grad)
 
 
 def biased_step(layer):
