@@ -228,6 +228,7 @@ case(
     "relu: gated by dy as well",
     of_catalogue("relu"),
     backward(lambda dy, s: dy * (s.y > 0) * (dy > 0)),
+    "not linear",
     "mask",
     "one slice",
 )
