@@ -133,9 +133,10 @@ class Probes:
             analytic += _inner([gradient], direction[-1:])
         y = np.asarray(self._target.evaluate(there)[0], np.float64)
         found = CentralDifference(self._target, y, self._dy, self._noise).along_all(direction)
-        clear = found.bound <= _GROSS * found.activity and not found.kink
+        moves = found.activity > 0.0 and not found.kink
+        clear = moves and found.bound <= _GROSS * found.activity
         if not clear or not math.isfinite(analytic):
-            about = "values of forward at another point are not smooth or precise enough"
+            about = "at another point, values of forward stand still, bend, or are lost in noise"
             return Probe("elsewhere", "not applicable", math.nan, about)
         error = abs(analytic - found.value) / found.activity
         about = f"at another point, <J v, dy> and <v, J^T dy> differ by {error:.1e} of their terms"

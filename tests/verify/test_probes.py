@@ -177,3 +177,10 @@ def test_a_tiny_scale_does_not_underflow_along_a_direction():
     report = gradcheck((lambda x: (3.0 * x, None), lambda dy, _: 3.0 * dy), 1e-200 * X)
     assert report.ok
     assert probes(report)["adjoint"] == "agrees"
+
+
+def test_a_point_where_nothing_moves_decides_nothing():
+    report = gradcheck((F.relu, F.relu_backward), -np.abs(X))  # 0 here, and wherever it goes
+    (found,) = [probe for probe in report.probes if probe.name == "elsewhere"]
+    assert found.verdict == "not applicable"
+    assert "stand still" in found.meaning
