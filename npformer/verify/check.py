@@ -22,6 +22,7 @@ from .conduct import Pass, Watch
 from .diagnosis import Known
 from .draws import as_index, one_hot, signs_and_sizes
 from .estimate import Method
+from .jacobian import Jacobians
 from .judgement import blank_entry, entry_of, rounded_up
 from .kinks import Kinks
 from .noise import Noise
@@ -218,7 +219,9 @@ class Check:
         arrays["y"], arrays["dy"] = np.asarray(seen.y, np.float64), np.asarray(seen.dy)
         arrays["1 - y"], arrays["1 - y^2"] = 1.0 - arrays["y"], 1.0 - arrays["y"] ** 2
         truths = {c.slot.name: c.truth for c in comparisons if c.truth is not None}
-        return Known(Quantities(self.target, seen.y.shape), truths, arrays, central.pushed)
+        quantities = Quantities(self.target, seen.y.shape)
+        jacobians = Jacobians(self.target, seen.y, central.pushed)
+        return Known(quantities, truths, arrays, central.pushed, jacobians)
 
     def _misshapen(self, slot: Slot, gradient: Any) -> Entry | None:
         """Return the entry of a gradient that cannot be compared, or None if it can be."""

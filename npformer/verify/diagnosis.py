@@ -4,19 +4,20 @@ Each test looks for one relation and returns its family and a sentence, or None;
 holds is the diagnosis. They run from the most telling to the least.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.arrays import Array
+from . import jacobian
 from .comparison import Comparison
 from .draws import as_index
+from .jacobian import Diagnosis, Jacobians
 from .quantities import Quantities
 from .relations import close, factor_between, parallel_along, permutations, scaled_alike
 from .target import Slot
-
-Diagnosis = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Known:
         Values by name: inputs, parameters, y and dy.
     pushed : callable
         Returns how the output changes along a direction in a slot.
+    jacobians : Jacobians
+        Of the target, for what the gradient alone does not show.
     """
 
     quantities: Quantities
     truths: Mapping[str, Array]
     arrays: Mapping[str, Array]
     pushed: Callable[[Slot, Array], Array]
+    jacobians: Jacobians
 
 
 def diagnose(found: Comparison, known: Known) -> Diagnosis:
@@ -60,8 +64,9 @@ def diagnose(found: Comparison, known: Known) -> Diagnosis:
     if found.places is not None:
         tests += [_few_entries, _permuted]
     if case.whole:
-        tests += [_exchanged, _reduced, _pushed_forward, _one_slice, _added_constant]
+        tests += [_exchanged, _reduced, _pushed_forward, _added_constant, _few_values, _one_slice]
         tests += [_scaled_by_array, _varying_factor, _passed_on, _missing_term]
+        tests += [_dependences, _taken_apart]
     for test in tests:
         diagnosis = test(case)
         if diagnosis is not None:
@@ -90,6 +95,12 @@ class _Case:
         noise = np.broadcast_to(np.asarray(found.noise), compared.shape)
         self.noise = noise.reshape(shape) if self.whole else noise
         self.precision = 1e-3 if found.tolerance >= 1e-5 else 1e-6
+
+    @functools.cached_property
+    def jacobians(self) -> jacobian.Pair | None:
+        """Both Jacobians, if the target is small enough."""
+        dy = self.known.arrays["dy"]
+        return self.known.jacobians.of(self.found.slot, self.a, dy, self.found.kink)
 
     def fills_a_slice(self) -> bool:
         """Say whether the failing entries are a whole row, column or the like."""
@@ -259,7 +270,9 @@ def _one_slice(case: _Case) -> Diagnosis | None:
         if np.any(right):
             where = ", ".join(str(int(i)) for i in np.flatnonzero(wrong)[:5])
             more = ", ..." if np.sum(wrong) > 5 else ""
-            return "one slice", f"it is wrong only at {where}{more} of axis {axis}"
+            only = f"it is wrong only at {where}{more} of axis {axis}"
+            apart = _dependences(case)
+            return (apart[0], f"{only}: {apart[1]}") if apart else ("one slice", only)
     return None
 
 
@@ -307,6 +320,37 @@ def _missing_term(case: _Case) -> Diagnosis | None:
                 why = f"what is too much is a multiple of {name} along axis {axis}"
                 return "missing term", f"{why}: the projection onto it is missing or wrong"
     return None
+
+
+def _few_values(case: _Case) -> Diagnosis | None:
+    """Off by one constant at some entries, and by nothing or another at the rest."""
+    rest, size = case.rest, float(np.max(np.abs(case.rest)))
+    values = np.unique(np.round(rest / size, 4))
+    if rest.size < 8 or values.size > 2 + (0.0 in values) or np.sum(case.failing) < 2:
+        return None
+    if not close(np.round(rest / size, 4) * size, rest, 1e-3):
+        return None
+    which = ", ".join(
+        f"{value * size:+.4g} at {int(np.sum(np.round(rest / size, 4) == value))}"
+        for value in values
+        if value
+    )
+    return "missing term", (
+        f"what is too much takes few values, {which} of {rest.size} entries: a constant term (a "
+        f"target, a smoothing) is missing or wrong"
+    )
+
+
+def _dependences(case: _Case) -> Diagnosis | None:
+    return None if case.jacobians is None else jacobian.dependences(case.jacobians)
+
+
+def _taken_apart(case: _Case) -> Diagnosis | None:
+    pair = case.jacobians
+    if pair is None or not np.any(pair.wrong):
+        return None
+    found = jacobian.slope(pair) or jacobian.another_order(pair)
+    return found or jacobian.factors(pair, case.known.arrays) or jacobian.low_rank(pair)
 
 
 def _profiles(case: _Case, axis: int) -> Iterator[tuple[str, Array]]:
