@@ -46,13 +46,19 @@ def at(value):
         (at({(0, 0): 1.001, (3, 4): 0.999}), "few entries", "at [0, 0] and [3, 4] are wrong"),
         (at({(1, 2): 1.001}), "one index", "only the entry at [1, 2] is wrong"),
         (lambda dx: dx.astype(np.float32), "precision", "the digits of float32"),
-        (lambda dx: np.roll(dx, 2, 1), "unrelated", "no simple relation"),
+        (lambda dx: np.roll(dx, 2, 1), "wrong paths", "leaves out 20 of 20 dependences"),
     ],
 )
 def test_a_changed_gradient(change, family, words):
     text, families = said(changed(change))
     assert family in families
     assert words in text
+
+
+def test_what_is_too_large_to_take_apart_may_have_no_known_relation():
+    text, families = said(changed(lambda dx: np.roll(dx, 2, 1)), normal(7, 15, 20))
+    assert families == {"unrelated"}
+    assert "no simple relation" in text
 
 
 def test_a_backward_that_does_not_repeat_itself():

@@ -4,6 +4,9 @@ All of them by the default way, but of stacks of layers one each, along directio
 ways one of each subject. benchmarks/gradcheck_reliability.py has everything by every way.
 """
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from verify.wrong_gradients import NAMES, OPERATIONS, WRONG, anywhere, check, subjects
@@ -24,6 +27,27 @@ def test_every_operation_and_every_layer_has_a_wrong_gradient():
     assert len(WRONG) >= 60
     due = {e.subject for e in catalogue.examples() if e.subject not in models.__all__}
     assert due <= subjects()
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_every_family_is_explained():
+    page = (DOCS / "checking-your-own.md").read_text(encoding="utf-8")
+    section = page.partition("## What a diagnosis says")[2].partition("Families of conduct")
+    rows = re.findall(r"^\| ([^|]*) \|", section[0], re.M)
+    table = {family for row in rows for family in row.split(", ")}
+    conduct = set(re.findall(r"\*([a-z ]+)\*", section[2].partition("## ")[0]))
+    assert set.union(*(set(case.families) for case in WRONG.values())) <= table | conduct
+
+
+def test_how_many_have_no_diagnosis_is_what_the_page_says():
+    page = (DOCS / "gradient-checking.md").read_text(encoding="utf-8")
+    without = sum("unrelated" in case.families for case in WRONG.values())
+    assert f", {without} in {len(WRONG)}." in " ".join(page.split())
+    assert all(
+        case.families == {"unrelated"} for case in WRONG.values() if "unrelated" in case.families
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in TWINS if name not in QUICK])

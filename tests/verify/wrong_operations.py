@@ -65,7 +65,7 @@ linear("one row wrong", change(d0=entry(2, -1.0)), "one slice")
 linear("one column wrong", change(d1=entry((slice(None), 1), 2.0)), "one slice")
 linear("nan", change(d0=entry((0, 0), np.nan)), "not finite")
 linear("dbias keeps its axis", change(d2=lambda g: g[None]), "shape")
-linear("dbias of the first vector", dbias(lambda dy: dy[0].copy()), "missing term", "unrelated")
+linear("dbias of the first vector", dbias(lambda dy: dy[0].copy()), "missing paths")
 linear("float32 inside", change(d0=lambda g: g.astype(np.float32).astype(float)), "precision")
 linear("float32 out", change(d1=lambda g: g.astype(np.float32)), "dtype")
 transposed = change(d1=lambda g: g.T.copy())
@@ -83,7 +83,7 @@ linear(
     shapes=SQUARE,
 )
 over_rows = dbias(lambda dy: np.sum(dy, axis=1))
-linear("dbias over the wrong axis", over_rows, "unrelated", "missing term", shapes=SQUARE)
+linear("dbias over the wrong axis", over_rows, "wrong paths", shapes=SQUARE)
 
 # --- layer_norm: dx, dweight, dbias
 
@@ -117,10 +117,10 @@ def _weight_twice(right, dy, saved):
 
 layer_norm("no projection onto ones", layer_norm_dx(ones=0), "missing term")
 layer_norm("no projection onto xhat", layer_norm_dx(xhat=0), "missing term")
-layer_norm("no projection at all", layer_norm_dx(ones=0, xhat=0), "missing term", "unrelated")
-layer_norm("weight forgotten", layer_norm_dx(weight=0), "missing term", "unrelated")
+layer_norm("no projection at all", layer_norm_dx(ones=0, xhat=0), "missing paths")
+layer_norm("weight forgotten", layer_norm_dx(weight=0), "missing factor")
 layer_norm("no division by the deviation", layer_norm_dx(r=0), "missing factor")
-layer_norm("dweight without xhat", given_right(_bias_gradient_twice), "exchanged", "unrelated")
+layer_norm("dweight without xhat", given_right(_bias_gradient_twice), "exchanged")
 layer_norm("dx times weight once more", given_right(_weight_twice), "missing factor")
 layer_norm("dbias halved", change(d2=lambda g: g / 2), "factor")
 layer_norm("dweight over B T", change(d1=lambda g: g / 6), "factor")
@@ -151,8 +151,7 @@ rms_norm("dweight a mean over B", change(d1=lambda g: g / 2), "factor")
 rms_norm(
     "dweight from x, not from xhat",
     given_right(lambda right, dy, s: (right(dy, s)[0], np.sum(dy * s.x, axis=(0, 1)))),
-    "missing term",
-    "unrelated",
+    "missing factor",
 )
 
 # --- softmax and log_softmax
@@ -166,15 +165,13 @@ softmax("sum dropped", lambda right, dy, s: dy * s.y, "missing term")
 softmax(
     "sum over the wrong axis",
     lambda right, dy, s: s.y * (dy - np.sum(dy * s.y, axis=0, keepdims=True)),
-    "missing term",
-    "unrelated",
+    "wrong paths",
 )
 softmax("sum over all", lambda right, dy, s: s.y * (dy - np.sum(dy * s.y)), "missing term")
 softmax(
     "as if element-wise",
     lambda right, dy, s: dy * s.y * (1 - s.y),
-    "missing term",
-    "unrelated",
+    "missing paths",
 )
 softmax(
     "sum not weighted",
@@ -188,14 +185,13 @@ case(
     "softmax: only the first row",
     of_op("softmax", (3, 4)),
     change(d0=entry(slice(1, None), 0)),
-    "one slice",
+    "missing paths",
 )
 case(
     "softmax: the last axis for the first",
     of_catalogue("softmax [axis 0]"),
     given_right(lambda right, dy, s: right(dy, s._replace(axis=-1))),
-    "missing term",
-    "unrelated",
+    "wrong paths",
 )
 
 
@@ -207,13 +203,12 @@ log_softmax("sum dropped", lambda right, dy, s: dy.copy(), "missing term")
 log_softmax(
     "mean for the weighted sum",
     lambda right, dy, s: dy - np.mean(dy, axis=-1, keepdims=True),
-    "unrelated",
+    "missing term",
 )
 log_softmax(
     "softmax's backward",
     lambda right, dy, s: F.softmax_backward(dy, F.softmax(s.y)[1]),
-    "missing term",
-    "unrelated",
+    "missing factor",
 )
 
 # --- activations
@@ -236,25 +231,25 @@ case(
     "gelu: the slope of the approximation",
     of_catalogue("gelu [approximate=none]"),
     keeping_inputs(lambda right, dy, s, x: right(dy, F.gelu(*x, approximate="tanh")[1])),
-    "unrelated",
+    "slope",
 )
 case(
     "gelu: the exact slope of the approximation",
     of_catalogue("gelu [approximate=tanh]"),
     keeping_inputs(lambda right, dy, s, x: right(dy, F.gelu(*x)[1])),
-    "unrelated",
+    "slope",
 )
 case(
     "quick_gelu: sharpness forgotten",
     of_catalogue("quick_gelu"),
     keeping_inputs(lambda right, dy, s, x: right(dy, F.silu(*x)[1])),
-    "unrelated",
+    "slope",
 )
 case(
     "silu: only the sigmoid",
     of_catalogue("silu"),
     keeping_inputs(lambda right, dy, s, x: dy * F.sigmoid(*x)[0]),
-    "unrelated",
+    "slope",
 )
 case(
     "sigmoid: 1 - y forgotten",
@@ -266,21 +261,19 @@ case(
     "sigmoid: y (1 + y)",
     of_catalogue("sigmoid"),
     backward(lambda dy, s: dy * s.y * (1 + s.y)),
-    "unrelated",
+    "slope",
 )
 case(
     "tanh: derivative of the input",
     of_op("tanh", (3, 4)),
     backward(lambda dy, s: dy * (1 - np.arctanh(s.y) ** 2)),
-    "unrelated",
-    "missing term",
+    "slope",
 )
 case(
     "tanh: square forgotten",
     of_op("tanh", (3, 4)),
     backward(lambda dy, s: dy * (1 - s.y)),
-    "missing term",
-    "unrelated",
+    "slope",
 )
 case(
     "swiglu: da and db exchanged",
@@ -317,9 +310,9 @@ def _overwritten(right, dy, saved):
     return dweight
 
 
-case("embedding: repeated ids overwrite", repeated, given_right(_overwritten), "one slice")
+case("embedding: repeated ids overwrite", repeated, given_right(_overwritten), "missing paths")
 case("embedding: rows off by one", repeated, change(d0=lambda g: np.roll(g, 1, 0)), "permuted")
-case("embedding: row of padding left out", repeated, change(d0=entry(0, 0)), "one slice")
+case("embedding: row of padding left out", repeated, change(d0=entry(0, 0)), "missing paths")
 case("embedding: mean over B", repeated, change(d0=lambda g: g / 2), "factor")
 case(
     "sinusoidal: dy handed on",
@@ -343,17 +336,13 @@ case(
     "rotary: the other layout",
     of_catalogue("rotary [interleaved]"),
     given_right(lambda right, dy, s: right(dy, s._replace(interleaved=False))),
-    "missing term",
-    "unrelated",
-    "one slice",
+    "wrong paths",
 )
 case(
     "rotary: not turned at all",
     of_catalogue("rotary"),
     backward(lambda dy, s: dy.copy()),
     "missing term",
-    "unrelated",
-    "one slice",
 )
 
 # --- dropout
@@ -430,8 +419,8 @@ def _replaced(**changes):
 attention("scale forgotten", "", _replaced(scale=1.0), "factor")
 attention("scaled by d, not its root", "", _replaced(scale=1 / 4), "factor")
 attention("the usual scale for another", "bias, scale", _replaced(scale=0.5), "factor")
-attention("softmax sum dropped", "", _softmax_sum_dropped, "missing term", "unrelated")
-attention("dv from ds", "", _dv_of_scores, "missing term", "unrelated")
+attention("softmax sum dropped", "", _softmax_sum_dropped, "missing term")
+attention("dv from ds", "", _dv_of_scores, "unrelated")
 attention(
     "dq and dk exchanged",
     "causal",
@@ -444,30 +433,26 @@ attention(
     lambda right, dy, s: (*right(dy, s)[:2], right(dy, s)[2][:, ::-1].copy(), None),
     "permuted",
 )
-attention("mask forgotten", "causal", _without_mask, "missing term", "unrelated", "one slice")
+attention("mask forgotten", "causal", _without_mask, "extra paths")
 attention(
     "padding forgotten",
     "causal and padded, dead rows",
     _without_mask,
-    "missing term",
-    "unrelated",
-    "one slice",
+    "extra paths",
 )
 attention(
     "another dropout mask",
     "dropout",
     lambda right, dy, s: right(dy, s._replace(seed=s.seed + 1)),
-    "missing term",
-    "unrelated",
+    "wrong paths",
 )
-attention("no dropout in backward", "dropout", _replaced(rate=0.0), "missing term", "unrelated")
-attention("dropout in dv alone", "dropout", _dropout_only_in_dv, "missing term", "unrelated")
+attention("no dropout in backward", "dropout", _replaced(rate=0.0), "extra paths")
+attention("dropout in dv alone", "dropout", _dropout_only_in_dv, "unrelated")
 attention(
     "a group's first head alone",
     "grouped queries",
     _of_one_head(lambda g: g[:, :, :1].copy()),
-    "missing term",
-    "unrelated",
+    "missing paths",
 )
 attention(
     "mean over a group",
@@ -530,46 +515,36 @@ linear_attention(
     "",
     lambda right, dy, s: right(dy, s._replace(y=np.zeros_like(s.y))),
     "missing term",
-    "unrelated",
 )
 linear_attention(
     "not normalised",
     "no leading axes, one key",
     lambda right, dy, s: right(dy, s._replace(t=np.ones_like(s.t))),
     "missing factor",
-    "missing term",
-    "unrelated",
 )
 linear_attention(
     "slope of the queries' features forgotten",
     "",
     _slope_of_queries_forgotten,
-    "unrelated",
     "missing factor",
 )
 linear_attention(
     "causality forgotten",
     "causal",
     lambda right, dy, s: right(dy, s._replace(causal=False)),
-    "missing term",
-    "unrelated",
-    "one slice",
+    "extra paths",
 )
 linear_attention(
     "nothing carried back from chunk to chunk",
     "causal",
     _nothing_carried_back,
-    "missing term",
-    "unrelated",
-    "one slice",
+    "missing paths",
 )
 linear_attention(
     "mask forgotten",
     "masked, dead rows",
     lambda right, dy, s: right(dy, s._replace(key_mask=None)),
-    "missing term",
-    "unrelated",
-    "one slice",
+    "extra paths",
 )
 linear_attention(
     "dq and dk exchanged",
@@ -593,8 +568,7 @@ linear_attention(
     "a group's first head alone",
     "grouped queries",
     _of_one_query_head(lambda g: g[:, :, :1].copy()),
-    "missing term",
-    "unrelated",
+    "missing paths",
 )
 linear_attention(
     "a group's heads not summed", "grouped queries", _of_one_query_head(np.copy), "shape"
@@ -626,12 +600,10 @@ cross_entropy(
     "",
     lambda right, dy, s: (s.p * dy / 6).reshape(2, 3, 5),
     "missing term",
-    "unrelated",
-    "one slice",
 )
 cross_entropy("ignored targets in the mean", IGNORED, lambda r, dy, s: r(dy, s) * 3 / 5, "factor")
 cross_entropy("ignored rows not zero", IGNORED, _ignored_too, "one slice")
-cross_entropy("smoothing forgotten", IGNORED, _replaced(label_smoothing=0.0), "unrelated")
+cross_entropy("smoothing forgotten", IGNORED, _replaced(label_smoothing=0.0), "missing term")
 
 # --- linear_cross_entropy: dx, dweight
 
@@ -682,16 +654,12 @@ linear_cross_entropy(
     "the one-hot target forgotten",
     "",
     _one_hot_forgotten,
-    "missing term",
-    "unrelated",
     "one slice",
 )
-linear_cross_entropy("not divided by z", "", _without_z, "missing factor", "unrelated")
-linear_cross_entropy("c twice in dweight", "", _z_once_too_often, "missing factor", "unrelated")
-linear_cross_entropy("no c in dx", "", _rows_without_c, "missing factor", "unrelated")
-linear_cross_entropy(
-    "smoothing forgotten", IGNORED, _smoothing_forgotten, "missing term", "unrelated"
-)
+linear_cross_entropy("not divided by z", "", _without_z, "missing factor")
+linear_cross_entropy("c twice in dweight", "", _z_once_too_often, "unrelated")
+linear_cross_entropy("no c in dx", "", _rows_without_c, "missing factor")
+linear_cross_entropy("smoothing forgotten", IGNORED, _smoothing_forgotten, "missing term")
 
 # --- conv1d: dx, dweight, dbias
 
@@ -719,8 +687,8 @@ def _padding_on_the_other_side(right, dy, s):
     return right(dy, s._replace(padding=s.padding[::-1]))
 
 
-conv1d("windows overwrite", "", _overwritten_where_windows_overlap, "one slice")
-conv1d("kernel reversed in dx", "", _kernel_reversed, "missing term", "unrelated")
+conv1d("windows overwrite", "", _overwritten_where_windows_overlap, "missing paths")
+conv1d("kernel reversed in dx", "", _kernel_reversed, "permuted")
 conv1d(
     "dweight reversed",
     "",
@@ -731,8 +699,7 @@ conv1d(
     "padding on the other side",
     "no bias, one sequence",
     _padding_on_the_other_side,
-    "missing term",
-    "unrelated",
+    "wrong paths",
 )
 conv1d(
     "dx not cut out of the padding",
@@ -795,11 +762,10 @@ def _of_scale(f):
     return lambda right, dy, s: (*right(dy, s)[:2], f(right(dy, s)[2], s))
 
 
-contrastive_loss("rows alone", _rows_alone, "missing term", "unrelated")
+contrastive_loss("rows alone", _rows_alone, "unrelated")
 contrastive_loss(
     "texts as if they were images",
     lambda right, dy, s: (right(dy, s)[0], right(dy, s._replace(g=s.g.T))[1], right(dy, s)[2]),
-    "missing term",
     "unrelated",
 )
 contrastive_loss(
@@ -811,7 +777,6 @@ contrastive_loss(
     "the right answers forgotten",
     lambda right, dy, s: right(dy, s._replace(g=s.g + 2 * np.eye(len(s.g)))),
     "missing term",
-    "unrelated",
 )
 contrastive_loss(
     "a sum for the mean of two", lambda r, dy, s: tuple(2 * g for g in r(dy, s)), "factor"
@@ -861,17 +826,14 @@ case(
     "ctc_loss: of the logits",
     of_catalogue("ctc_loss"),
     keeping_inputs(_of_logits),
-    "missing term",
     "unrelated",
 )
-ctc_loss("ways to a state forgotten", "", _beta_alone, "missing term", "unrelated")
+ctc_loss("ways to a state forgotten", "", _beta_alone, "unrelated")
 ctc_loss("beyond the input", PADDED, _beyond_the_input, "one slice", "mask", "not zero")
 ctc_loss(
     "steps that pass over a blank forgotten",
     "",
     lambda right, dy, s: right(dy, s._replace(skips=np.zeros_like(s.skips))),
-    "missing term",
-    "unrelated",
     "one slice",
 )
 ctc_loss(
@@ -914,15 +876,14 @@ def _step_by_step(right, dy, s):
 
 
 for op, rest in (("rnn", 1), ("lstm", 2)):
-    recurrent(f"{op}: each step alone", _step_by_step, "missing term", "unrelated", "one slice")
+    recurrent(f"{op}: each step alone", _step_by_step, "missing paths")
     recurrent(
         f"{op}: the first state forgotten in dR",
         lambda right, dy, s, rest=rest: tuple(
             right(dy, s._replace(h0=np.zeros_like(s.h0)))[i] if i == rest + 2 else g
             for i, g in enumerate(right(dy, s))
         ),
-        "missing term",
-        "unrelated",
+        "missing paths",
     )
     recurrent(
         f"{op}: reversed in time",
@@ -957,8 +918,8 @@ def _with_gate(which, value):
 
 
 recurrent("lstm: gates in another order", _gates_in_another_order, "one slice")
-recurrent("lstm: cells as if always kept", _with_gate(1, 1.0), "unrelated", "missing term")
-recurrent("lstm: cells as if never kept", _with_gate(1, 0.0), "unrelated", "missing term", "zero")
+recurrent("lstm: cells as if always kept", _with_gate(1, 1.0), "missing paths")
+recurrent("lstm: cells as if never kept", _with_gate(1, 0.0), "missing paths")
 recurrent(
     "lstm: dh0 and dc0 exchanged",
     lambda right, dy, s: tuple(right(dy, s)[i] for i in (0, 2, 1, 3, 4, 5, 6)),
@@ -968,7 +929,6 @@ recurrent(
     "rnn: slope forgotten",
     lambda right, dy, s: right(dy, s._replace(y=np.zeros_like(s.y))),
     "unrelated",
-    "missing term",
 )
 
 # --- functions made for the purpose
