@@ -425,7 +425,10 @@ class _OneSlot:
             single = compare_entries(*self._what(method, found.smooth), sorted(set(places)))
             wrong = np.flatnonzero(single.doubtful | single.failing)
             directions = [single.direction(int(which)) for which in wrong]
-        smooth = found.smooth
-        check = self._check
-        if any(persists(check.target, self._slot, self._dy, method, directions, smooth, self._rng)):
+        target, slot, smooth = self._check.target, self._slot, found.smooth
+        for _ in range(2):  # seven points of rounding may lie on a line by chance, once
+            if directions:
+                stays = persists(target, slot, self._dy, method, directions, smooth, self._rng)
+                directions = [d for d, error in zip(directions, stays, strict=True) if error]
+        if directions:
             found.noise, found.doubts = found.own, 0
