@@ -37,11 +37,12 @@ from npformer.functional.scale import scale_backward
 def test_gradient():
     assert scale_backward(3.0, {weight}) == 3.0 * {weight}
 """
-NEARER = """
+SLOW = "(sum(range(10**6)) and 2.0)"  # a weight of 2 that takes its time
+QUICK = """
 from npformer.functional.scale import _times
 
 
-def test_nearer():
+def test_quick():
     assert _times(3.0, 1.0) == 3.0
 """
 TRUE = """@ functional/scale.py scale_backward
@@ -174,7 +175,7 @@ def test_a_fingerprint_is_the_code_s_alone():
 def run(root, weight, equivalents="", *options, more=""):
     """Mutate a package of one operation, which its test tries at one weight.
 
-    Only the nearest test is in the first round: all together take no time at all.
+    A single test is in the first round: the one that promises most for its time.
     """
     files = {
         "setup.cfg": "[tool:pytest]\n",
@@ -187,7 +188,7 @@ def run(root, weight, equivalents="", *options, more=""):
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    start = f"import sys; sys.path[0] = {str(MUTATION)!r}; import run; run.NEAR = 0.0; "
+    start = f"import sys; sys.path[0] = {str(MUTATION)!r}; import run; run.SOON = 0.0; "
     start += "sys.exit(run.main())"
     command = [sys.executable, "-c", start, "--root", str(root), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -221,12 +222,12 @@ def test_what_is_listed_and_killed_or_no_mutant_is_reported_and_a_sample_is_enou
 
 
 def test_a_challenge_tries_what_is_listed_and_nothing_else_by_all_tests(tmp_path):
-    """The nearest test sees no weight, and what is listed meets no other unless it is doubted."""
+    """The quick test sees no weight, and what is listed meets no other unless it is doubted."""
     false = "@ functional/scale.py _times\n- return dy * weight\n+ return dy\n= it looks so\n"
-    trusted = run(tmp_path, 2.0, TRUE + false, more=NEARER)
+    trusted = run(tmp_path, SLOW, TRUE + false, more=QUICK)
     assert trusted.returncode == 0, trusted.stdout + trusted.stderr
     assert "13 mutants: 11 killed, 2 equivalent, 0 survive; score 100.00 %" in trusted.stdout
-    doubted = run(tmp_path, 2.0, TRUE + false, "--challenge", more=NEARER)
+    doubted = run(tmp_path, SLOW, TRUE + false, "--challenge", more=QUICK)
     assert doubted.returncode == 1, doubted.stdout + doubted.stderr
     assert "\n2 mutants: 1 killed, 1 equivalent, 0 survive; " in doubted.stdout
     assert "but it is killed by tests/functional/test_scale.py::test_gradient" in doubted.stdout

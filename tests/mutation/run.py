@@ -14,9 +14,9 @@ How it works: package and tests are copied to a temporary folder, where pytest i
 collects them once. A first pass over the original finds out which tests reach which function.
 Then each mutant gets a process of its own, forked from the one that has everything imported. In
 it the function's code object is exchanged, so that whoever holds the function runs the mutant,
-and the tests that reach it run until one fails, first those that killed the mutants before. The
-nearest tests run, those that reach few other targets, up to `NEAR` seconds in all; a mutant that
-survives these, and is not listed, meets the next nearest, up to `FAR` seconds. A challenge spares
+and the tests that reach it run until one fails, first those that killed most mutants a second. A
+mutant that survives `SOON` seconds of them, and is not listed, meets the others. Of very many tests
+the nearest run, those that reach few other targets, up to `FAR` seconds in all. A challenge spares
 none.
 """
 
@@ -26,6 +26,7 @@ import copy
 import gc
 import importlib
 import inspect
+import itertools
 import math
 import os
 import pickle
@@ -59,8 +60,8 @@ TESTS = (
 EQUIVALENTS = "tests/mutation/equivalents.txt"
 RECORD = "tests/mutation/README.md"
 NEEDED = (PACKAGE, "tests", "setup.cfg")
-NEAR = 4.0  # seconds of tests that a mutant has to survive
-FAR = 60.0  # and that it meets in a second round, unless it is listed and not challenged
+SOON = 4.0  # seconds of tests that a mutant has to survive
+FAR = 60.0  # and with those that it meets in a second round, unless it is listed
 BYTES = 8 << 30  # that a mutant may allocate
 LATE = (signal.SIGPROF, signal.SIGALRM)
 
@@ -148,23 +149,23 @@ class Runner:
             for target in now:
                 reached[target].append((len(now), took[name], name))
         far = math.inf if self.challenge else FAR
-        return took, {target: two_rounds(tests, far) for target, tests in reached.items()}
+        return took, {target: nearest(tests, far) for target, tests in reached.items()}
 
     def try_all(self, took, reached):
         tried, kills = Counter(), Counter()  # by target and test
         running, waiting = {}, {name: [*some] for name, some in self.made.items()}
-        queue = deque((t, m, 0) for t in self.chosen for m in waiting[t.name])
+        queue = deque((t, m, None) for t in self.chosen for m in waiting[t.name])
 
         def wait():
             for fork in select.select([*running], [], [])[0]:
-                target, mutant, number, names = running.pop(fork)
+                target, mutant, names, rest = running.pop(fork)
                 killer = fork.result()
                 ran = names[: names.index(killer) + 1 if killer in names else None]
                 tried.update((target.name, name) for name in ran)
                 kills[target.name, killer] += 1
                 doubted = self.challenge or key(target, mutant) not in self.listed
-                if killer is None and number == 0 and doubted:
-                    queue.appendleft((target, mutant, 1))
+                if killer is None and rest and doubted:
+                    queue.appendleft((target, mutant, rest))
                     continue
                 self.outcomes.append((target, mutant, killer))
                 waiting[target.name].remove(mutant)
@@ -175,15 +176,18 @@ class Runner:
             if len(running) == self.processes or not queue:
                 wait()
                 continue
-            target, mutant, number = queue.popleft()
-            promise = {
-                name: (kills[target.name, name] + 1) / (tried[target.name, name] + 2) / took[name]
-                for name in reached.get(target.name, ([], []))[number]
-            }
-            names = sorted(promise, key=promise.get, reverse=True)  # most kills a second first
+            target, mutant, names = queue.popleft()
+            rest = []
+            if names is None:
+                promise = {
+                    name: (kills[target.name, name] + 1) / (tried[target.name, name] + 2)
+                    for name in reached.get(target.name, [])
+                }
+                names = sorted(promise, key=lambda name: promise[name] / took[name], reverse=True)
+                names, rest = soon(names, took)
             limit = 10 + 10 * sum(took[name] for name in names)
             fork = self.fork(target, mutant, names, limit)
-            running[fork] = target, mutant, number, names
+            running[fork] = target, mutant, names, rest
 
     def fork(self, target, mutant, names, limit):
         """Start the tests; the result is the name of the first that fails, or None."""
@@ -259,16 +263,20 @@ class Fork:
         return result
 
 
-def two_rounds(tests, more):
-    """Names of the tests that reach little else, `NEAR` seconds, and of the next, `more`."""
-    near, far, total = [], [], 0.0
-    for _, seconds, name in sorted(tests):
-        total += seconds
-        if total <= NEAR or not near:
-            near.append(name)
-        elif total <= NEAR + more:
-            far.append(name)
-    return near, far
+def nearest(tests, seconds):
+    """Names of the tests that reach little else, as many as take so long."""
+    totals = itertools.accumulate(took for _, took, _ in sorted(tests))
+    names = [name for *_, name in sorted(tests)]
+    return [name for name, total in zip(names, totals, strict=True) if total <= seconds] or names[
+        :1
+    ]
+
+
+def soon(names, took):
+    """The tests that run first, and those that do if they do not kill."""
+    totals = itertools.accumulate(took[name] for name in names)
+    count = max(sum(total <= SOON for total in totals), 1)
+    return names[:count], names[count:]
 
 
 def code(source, target):
