@@ -403,13 +403,15 @@ def _clips(draw: _Draw, new: dict[str, Any]) -> Iterator[Example]:
     small |= {"num_channels": 2, "d_embed": 3, "image_d_ff": 5, "text_d_ff": 6}
     for tower in ("image", "text"):
         small |= {f"{tower}_d_model": 4, f"{tower}_num_heads": 2, f"{tower}_num_layers": 1}
-    clip = models.CLIP(models.CLIPConfig(**small), **new)
-    yield Example("CLIP", "", clip, (draw(2, 2, 4, 4), draw.ids(7, 2, 4)))
+    # Channels, patches and their pixels are not as many: 4, 3 x 3 and 2 x 2.
+    larger = models.CLIPConfig(**{**small, "image_size": 6, "num_channels": 4})
+    inputs = draw(2, 4, 6, 6), draw.ids(7, 2, 4)
+    yield Example("CLIP", "", models.CLIP(larger, **new), inputs)
     other = models.CLIPConfig(**small, end_token=6, activation="gelu", dropout=0.2)
     ids = np.array([[1, 6, 3, 6], [6, 2, 6, 0]])
     mask = np.array([[True] * 4, [False, True, True, False]])
-    inputs = draw(2, 2, 4, 4), ids, mask
-    yield Example("CLIP", "an end token, mask, dropout", models.CLIP(other, **new), inputs, seed=1)
+    padded = draw(2, 2, 4, 4), ids, mask
+    yield Example("CLIP", "an end token, mask, dropout", models.CLIP(other, **new), padded, seed=1)
 
 
 def _with(forward: Callable[..., Any], **options: Any) -> Callable[..., Any]:
