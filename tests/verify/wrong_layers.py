@@ -372,6 +372,7 @@ mha(
     "grouped, rotary, masked",
     method(_keys_not_turned_back),
     "missing term",
+    "one slice",  # where the mask hides whole places
 )
 mha("memory's gradient doubled", "cross", method(_doubled), "factor")
 mha("memory's gradient forgotten", "cross", method(_forgotten), "missing")
