@@ -89,6 +89,17 @@ def test_the_gradient_of_a_scalar_is_a_number(dy, what):
         arrays.scalar_gradient("op", dy, np.ones(3))
 
 
+@pytest.mark.parametrize("dy", [1 + 2j, np.complex128(1 + 2j), np.array(1 + 2j)])
+def test_the_gradient_of_a_scalar_does_not_lose_its_imaginary_part(dy):
+    got = arrays.scalar_gradient("op", dy, np.ones(3, np.complex128))
+    assert got == 1 + 2j
+    assert got.dtype == np.complex128
+    for dtype in (np.float32, np.float64):
+        said = f"op: dy is .* but the output was {np.dtype(dtype)}; its imaginary .* complex128$"
+        with pytest.raises(ValueError, match=said):
+            arrays.scalar_gradient("op", dy, np.ones(3, dtype))
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
 def test_ids_of_any_integer_dtype_are_fine(dtype):
     arrays.check_ids("op", "ids", np.array([0, 4], dtype), 5, "a table of")

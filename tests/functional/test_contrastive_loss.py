@@ -125,6 +125,9 @@ def test_complex_meets_float64_in_any_argument(which):
     np.testing.assert_allclose(same, loss, rtol=1e-13)
     for got, expected in zip(gradients, want, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-12)
+    _, turned = pass_of(*inputs, dy=1 + 2j)
+    for got, expected in zip(turned, want, strict=True):
+        np.testing.assert_allclose(got, (1 + 2j) * expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
