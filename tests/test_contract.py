@@ -4,12 +4,14 @@ import copy
 import functools
 import inspect
 import re
+import typing
 
 import numpy as np
 import pytest
 
 import npformer.functional as F
 from npformer import Layer, catalogue, layers, models
+from npformer.core.arrays import Array, describe
 from npformer.survey import survey
 
 EXAMPLES = catalogue.examples()
@@ -47,6 +49,17 @@ def arrays_in(item):
     elif isinstance(item, tuple | list):
         for child in item:
             yield from arrays_in(child)
+
+
+def not_as_declared(saved):
+    """The fields of a saved tuple, however deep, that are declared as arrays and are none."""
+    hints = typing.get_type_hints(type(saved))
+    for name, item in zip(getattr(saved, "_fields", [""] * len(saved)), saved, strict=True):
+        allowed = {Array: np.ndarray, Array | None: np.ndarray | None}
+        if not isinstance(item, allowed.get(hints.get(name), object)):
+            yield f"{type(saved).__name__}.{name} is {describe(item)}"
+        elif isinstance(item, tuple | list):
+            yield from not_as_declared(item)
 
 
 def parameters(example):
@@ -197,6 +210,13 @@ def test_gradients_are_arrays_of_their_own(name):
     others = [a for a in others if isinstance(a, np.ndarray)]
     for i, g in enumerate(dx):
         assert not any(np.shares_memory(g, other) for other in (*others, *dx[:i]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_arrays_are_arrays(name):
+    """NumPy makes a scalar of what has no axes; the tests above would look past it."""
+    _, saved = fresh(name).forward()
+    assert not [*not_as_declared(saved)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -106,11 +106,21 @@ def scalar_gradient(op: str, dy: Any, like: Array) -> Any:
 
     A Python float, a NumPy scalar and a 0-d array are all right; the result has the dtype of
     `like`, so that a float64 scalar does not lift float32 arrays.
+
+    Raises
+    ------
+    ValueError
+        If `dy` is not a number, or a complex one where `like` is real.
     """
     if np.ndim(dy) != 0 or not np.issubdtype(np.asarray(dy).dtype, np.number):
         raise ValueError(
             f"{op}: dy is {describe(dy)}; the output is a scalar, so pass a number "
             f"(1.0 for the gradient of the loss itself)"
+        )
+    if np.iscomplexobj(dy) and not np.iscomplexobj(like):
+        raise ValueError(
+            f"{op}: dy is {describe(dy)} but the output was {like.dtype}; its imaginary part "
+            f"would be lost, so pass a real number, or make the inputs complex128"
         )
     return like.dtype.type(dy)
 

@@ -121,7 +121,7 @@ def contrastive_loss_backward(dy: float, saved: ContrastiveLossSaved) -> tuple[A
     Raises
     ------
     ValueError
-        If `dy` is not a number.
+        If `dy` is not a number, or a complex one of a real loss.
     """
     g, image, text, a = saved
     dy = scalar_gradient("contrastive_loss_backward", dy, g)

@@ -133,7 +133,7 @@ def cross_entropy_backward(dy: float, saved: CrossEntropySaved) -> Array:
     Raises
     ------
     ValueError
-        If `dy` is not a number.
+        If `dy` is not a number, or a complex one of a real loss.
     """
     p, targets, counted, label_smoothing, shape = saved
     dy = scalar_gradient("cross_entropy_backward", dy, p)

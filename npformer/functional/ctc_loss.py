@@ -186,7 +186,7 @@ def ctc_loss_backward(dy: float, saved: CTCLossSaved) -> Array:
     Raises
     ------
     ValueError
-        If `dy` is not a number.
+        If `dy` is not a number, or a complex one of a real loss.
     """
     o, alpha, states, skips, input_lengths, target_lengths, V = saved
     dy = scalar_gradient("ctc_loss_backward", dy, o)

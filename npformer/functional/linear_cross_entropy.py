@@ -148,7 +148,7 @@ def linear_cross_entropy_backward(dy: float, saved: LinearCrossEntropySaved) -> 
     Raises
     ------
     ValueError
-        If `dy` is not a number.
+        If `dy` is not a number, or a complex one of a real loss.
     """
     x, weight, g, z, targets, counted, label_smoothing, shape = saved
     N, D = x.shape

@@ -152,7 +152,7 @@ def lstm_backward(
     rows_dy, tanh_c = dy.reshape(-1, T, H), np.tanh(cells)
     first = c0.reshape(-1, H)
     dz = np.empty(gates.shape, np.result_type(gates, dy))
-    dh, dc = np.zeros((2, *dz[:, 0, :H].shape), dz.dtype)  # what the step after hands back
+    dh = dc = np.zeros_like(first)  # what the step after hands back
     for t in reversed(range(T)):
         i, f, g, o = np.split(gates[:, t], 4, axis=-1)
         dh = dh + rows_dy[:, t]  # (4')

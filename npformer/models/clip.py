@@ -517,7 +517,7 @@ class CLIP(Model):
         u, image_saved = self.image.forward(images, run=run)  # (1) to (4)
         v, text_saved = self.text.forward(ids, mask, run=run)  # (5) to (7)
         cosines, cosines_saved = F.linear(u, v)  # (8)
-        factor = np.exp(self.log_scale.value)
+        factor = np.asarray(np.exp(self.log_scale.value))
         logits = cosines * factor  # (9)
         return logits, CLIPSaved(image_saved, text_saved, cosines_saved, logits, factor)
 

@@ -89,6 +89,20 @@ def test_the_gradient_of_a_scalar_is_a_number(dy, what):
         arrays.scalar_gradient("op", dy, np.ones(3))
 
 
+@pytest.mark.parametrize(
+    ("dy", "what"),
+    [(1 + 2j, "a complex"), (np.complex128(1 + 2j), "complex128 ()")],
+)
+def test_the_gradient_of_a_scalar_does_not_lose_its_imaginary_part(dy, what):
+    got = arrays.scalar_gradient("op", dy, np.ones(3, np.complex128))
+    assert got == 1 + 2j
+    assert got.dtype == np.complex128
+    for dtype in (np.float32, np.float64):
+        said = f"op: dy is {what} but the output was {np.dtype(dtype)}; its imaginary part would"
+        with pytest.raises(ValueError, match=f"^{re.escape(said)} be lost, .* complex128$"):
+            arrays.scalar_gradient("op", dy, np.ones(3, dtype))
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
 def test_ids_of_any_integer_dtype_are_fine(dtype):
     arrays.check_ids("op", "ids", np.array([0, 4], dtype), 5, "a table of")

@@ -125,6 +125,9 @@ def test_complex_meets_float64_in_any_argument(which):
     np.testing.assert_allclose(same, loss, rtol=1e-13)
     for got, expected in zip(gradients, want, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-12)
+    _, turned = pass_of(*inputs, dy=1 + 2j)
+    for got, expected in zip(turned, want, strict=True):
+        np.testing.assert_allclose(got, (1 + 2j) * expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_complex_meets_float64_in_any_argument(which):
         ((3, 2), (3, 1), (), r"contrastive_loss: image \(3, 2\) and text \(3, 1\)"),
         ((2,), (2,), (), r"image \(2,\)"),
         ((1, 3, 2), (1, 3, 2), (), r"image \(1, 3, 2\)"),
-        ((0, 2), (0, 2), (), r"image \(0, 2\) .* N and D at least 1"),
+        ((0, 2), (0, 2), (), r"image \(0, 2\) .* N and D at least 1$"),
         ((3, 2), (3, 2), (1,), r"contrastive_loss: log_scale is \(1,\); expected a scalar, \(\)$"),
     ],
 )
@@ -154,6 +157,8 @@ def test_wrong_dtypes_and_gradients_are_refused():
     image = np.eye(2)
     with pytest.raises(TypeError, match="contrastive_loss: log_scale is a float; expected a NumPy"):
         F.contrastive_loss(image, image, 1.0)
+    with pytest.raises(TypeError, match="image is float64 but text is float32; NumPy would"):
+        F.contrastive_loss(image, image.astype(np.float32), np.array(1.0))
     with pytest.raises(TypeError, match="image is float64 but log_scale is float32; NumPy would"):
         F.contrastive_loss(image, image, np.float32(1))
     _, saved = F.contrastive_loss(image, image, np.float64(1))

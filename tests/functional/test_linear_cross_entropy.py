@@ -137,8 +137,9 @@ def test_one_argument_may_be_complex_alone(which):
     x, weight, targets = problem(0, (4,), 5, 3)
     arrays = [x, weight]
     arrays[which] = arrays[which] + 0j
-    want = in_two(*arrays, targets)
-    assert_alike(pass_of(*arrays, targets), want, rtol=1e-12, atol=1e-14)
+    for dy in 1.0, 1 + 2j:
+        want = in_two(*arrays, targets, dy=dy)
+        assert_alike(pass_of(*arrays, targets, dy=dy), want, rtol=1e-12, atol=1e-14)
 
 
 def test_the_default_chunk_is_as_large_as_the_weight_or_a_million_logits():
