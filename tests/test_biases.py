@@ -140,7 +140,7 @@ def test_buckets_by_the_published_rule(bidirectional):
     """Also where a distance is just at the border of two, for all sizes that may be asked for."""
     distances = np.arange(-140, 141)
     for num_buckets in range(4, 42, 2) if bidirectional else range(2, 21):
-        for max_distance in (9, 16, 20, 27, 32, 64, 81, 128, 1000):
+        for max_distance in (2, 3, 4, 9, 16, 20, 27, 32, 64, 81, 128, 1000):
             if max_distance <= num_buckets // (4 if bidirectional else 2):
                 continue
             got = buckets(distances, num_buckets, bidirectional, max_distance)
@@ -150,6 +150,13 @@ def test_buckets_by_the_published_rule(bidirectional):
             np.testing.assert_array_equal(got, want, f"{num_buckets}, {max_distance}")
             assert got.min() == 0
             assert got.max() <= num_buckets - 1
+
+
+def test_a_border_of_buckets_is_a_billionth_of_a_bucket_wide():
+    """And no less or more: where distances are close enough to tell, the formula counts."""
+    far = 2**62  # of 8 buckets 4 are exact, and the 4 others grow by 2^15
+    below, within = (round(4 * 2.0 ** (15 * (3 - part * 1e-9))) for part in (1.0005, 0.9995))
+    np.testing.assert_array_equal(buckets(-np.array([below, within]), 8, False, far), [6, 7])
 
 
 def test_buckets_are_filled_from_near_to_far():

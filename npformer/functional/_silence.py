@@ -15,16 +15,17 @@ from ..core.arrays import Array
 _LARGEST = {np.dtype(t): float(np.finfo(t).max) for t in (np.float32, np.float64)}
 
 
-def is_tame(*arrays: Array) -> bool:
+def is_tame(*arrays: Array, times: float = 1.0) -> bool:
     """Say whether no entry is NaN, infinite, or so large that a product would overflow.
 
-    A product of two vectors, that is, as long as the last axis of the longest array.
+    A product of two vectors, that is, as long as the last axis of the longest array; and not
+    either if one of the two were `times` as large.
     """
     width = max((x.shape[-1] for x in arrays), default=1)
     with np.errstate(over="ignore", invalid="ignore"):
         for x in arrays:
             for part in (x.real, x.imag) if x.dtype.kind == "c" else (x,):
-                if not _within(part, _LARGEST[part.dtype] / (2 * max(1, width))):
+                if not _within(part, _LARGEST[part.dtype] / (2 * max(1, width) * times * times)):
                     return False
     return True
 

@@ -162,7 +162,11 @@ def attention(
     rate, seed = 0.0, 0
     if rng is not None and dropout:
         rate, seed = float(dropout), int(rng.integers(2**63))
-    tame = is_tame(q, k, v) if tame is None else tame and is_tame(q)
+    grown = max(1.0, abs(scale), 1.0 / (1.0 - rate))  # what q k, (1), or dy v, (4'), then meets
+    if tame is None or (tame and grown > 1.0):
+        tame = is_tame(q, k, v, times=grown)
+    else:
+        tame = tame and is_tame(q)
     if method == "auto":
         method = "textbook" if q.shape[-2] * k.shape[-2] <= _TEXTBOOK_UP_TO else "tiled"
     if method == "tiled":
@@ -253,7 +257,7 @@ def attention_weights(
     check_floats("attention_weights", q=q, k=k)
     held, added = _joined("attention_weights", mask, bias, q=q, k=k)
     scale = _checked_scale("attention_weights", scale, q.shape[-1])
-    return _weights(q, k, held, added, scale, is_tame(q, k))
+    return _weights(q, k, held, added, scale, is_tame(q, k, times=max(1.0, abs(scale))))
 
 
 def _weights(

@@ -11,7 +11,7 @@ from support.oracle import assert_gradients
 from support.strategies import leads, normal, seeds
 
 import npformer.functional as F
-from npformer import masks
+from npformer import biases, masks
 from npformer.functional._random_bits import kept
 from npformer.masks import Span
 
@@ -547,6 +547,39 @@ def test_large_masked_numbers_do_not_overflow_on_the_way():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
 
 
+@pytest.mark.parametrize("tame", [None, True])
+@pytest.mark.parametrize("hide", ["mask", "bias"])
+def test_what_only_the_scale_makes_overflow_is_masked_all_the_same(hide, tame):
+    """The key itself, 1e18, is nothing that a product would overflow with."""
+    q, k, v, dy = (x.astype(np.float32) for x in qkv(0, n_q=5))
+    q, k, scale = 1e-3 * q, 1e-20 * k, 1e24
+    bias = np.zeros((5, 5), np.float32)
+    bias[:, 3] = -np.inf
+    hidden = {"bias": bias} if hide == "bias" else {"mask": bias == 0}
+    want = pass_of(q, k, v, dy, **hidden, scale=scale)
+    p = F.attention_weights(q, k, **hidden, scale=scale)
+    k[3] = 1e18
+    assert_same(pass_of(q, k, v, dy, **hidden, scale=scale, tame=tame), want, rtol=1e-5)
+    np.testing.assert_array_equal(F.attention_weights(q, k, **hidden, scale=scale), p)
+
+
+@pytest.mark.parametrize("tame", [None, True])
+def test_what_only_dropout_makes_overflow_is_masked_all_the_same(tame):
+    """What is kept is enlarged a hundredfold, and with it the gradient of a weight of 0."""
+    q, k, v, dy = (x.astype(np.float32) for x in qkv(0, 30, n_q=5))
+    held = np.arange(5) % 2 == 0
+
+    def outputs():
+        rng = np.random.default_rng(0)
+        return pass_of(q, k, v, 1e18 * dy, mask=held, dropout=0.99, rng=rng, tame=tame)
+
+    want = outputs()
+    v[:, ~held] = 5e18
+    assert any(np.any(x) for x in want[1:3])
+    for a, b in zip(outputs()[:4], want[:4], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+
+
 @pytest.mark.parametrize(
     ("scale", "error", "said"),
     [
@@ -575,6 +608,28 @@ def test_what_is_not_saved_cannot_be_undone(saved, what):
 # Dtypes and refusals
 
 
+@pytest.mark.parametrize("shape", [(3, 2, 3, 2), (2, 4, 2), (2, 3, 3), (3, 3, 2), (1, 3, 2)])
+def test_a_gradient_of_another_shape_is_refused_and_not_broadcast(shape):
+    """Neither where it would broadcast, nor along an axis that a product would sum over."""
+    _, saved = F.attention(*qkv(0, 2)[:3])
+    with pytest.raises(ValueError, match=r"dy is \(.*\) but the output was \(2, 3, 2\)"):
+        F.attention_backward(np.ones(shape), saved)
+
+
+def test_a_table_s_gradient_is_that_of_the_whole_bias_put_together():
+    """With fewer queries than keys, so that it counts where they stand; ALiBi's is none."""
+    q, k, v, dy = qkv(0, 2, 3, n_q=4, n_k=7)
+    relative = biases.relative(normal(5, 6, 3), max_distance=5)
+    got = pass_of(q, k, v, dy, bias=relative)
+    want = pass_of(q, k, v, dy, bias=relative.over((2, 3, 4, 7)))
+    assert_same(got[:4], want[:4], rtol=1e-11, atol=1e-13)
+    distance = np.arange(7) - np.arange(3, 7)[:, None]
+    table = np.zeros((6, 3))
+    np.add.at(table, biases.buckets(distance, 6, True, 5), want[4].sum(axis=0).transpose(1, 2, 0))
+    np.testing.assert_allclose(got[4], table, rtol=1e-11, atol=1e-13)
+    assert pass_of(q, k, v, dy, bias=biases.alibi(3))[4] is None
+
+
 def test_float32_stays_float32_and_close():
     singles = [a.astype(np.float32) for a in qkv(0, 2, 3, n_q=8, n_k=9, d_k=16)]
     bias = normal(4, 8, 9).astype(np.float32)
@@ -586,15 +641,20 @@ def test_float32_stays_float32_and_close():
     assert_same(got, want, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("which", range(5))
-def test_complex_meets_float64_in_any_argument(which):
+@pytest.mark.parametrize(
+    ("which", "biased"), [*[(i, True) for i in range(5)], *[(i, False) for i in range(4)]]
+)
+def test_complex_meets_float64_in_any_argument(which, biased):
     arrays = [*qkv(0, 2), normal(4, 3, 5)]
     arrays[4][0] = [-np.inf] * 4 + [1.0]
     arrays[4][1] = -np.inf
-    want = pass_of(*arrays[:4], bias=arrays[4], mask=masks.causal())
+
+    def outputs():
+        return pass_of(*arrays[:4], bias=arrays[4] if biased else None, mask=masks.causal())
+
+    want = outputs()
     arrays[which] = arrays[which].astype(complex)
-    got = pass_of(*arrays[:4], bias=arrays[4], mask=masks.causal())
-    assert_same(got, want, rtol=1e-12, atol=1e-15)
+    assert_same(outputs(), want, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize(

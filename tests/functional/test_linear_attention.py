@@ -323,6 +323,27 @@ def test_wild_queries_reach_no_key_behind_them(content, chunk):
     assert_same([a[:, 4:] for a in got[2:]], [a[:, 4:] for a in want[2:]], rtol=1e-11)
 
 
+@pytest.mark.parametrize("which", ["k", "v"])
+def test_the_largest_number_is_not_infinite_and_hides_no_nan_behind_it(which):
+    q, k, v, _ = (a.astype(np.float32) for a in qkv(0, d_k=1, d_v=1))
+    q[:] = k[:] = -1.0  # features of 1 and less, so that no sum of products overflows
+    bad = {"k": k, "v": v}
+    bad[which][2], bad[which][5] = np.finfo(np.float32).max, np.nan
+    y, _ = F.linear_attention(q, **bad, causal=True)
+    assert np.isfinite(y[:5]).all()
+    assert np.isnan(y[5:]).all()
+
+
+def test_a_wild_query_reaches_no_key_behind_it_though_a_wild_value_follows():
+    """All outputs from the value on are NaN too, so it is not by these that chunks are closed."""
+    q, k, v, dy = qkv(0)
+    q[1, 0], v[5, 0] = np.inf, np.nan
+    y, _, _, dv = pass_of(q, k, v, dy, causal=True)
+    assert np.isnan(y[[1, 5, 6], 0]).all()
+    assert np.isnan(dv[:2]).all()
+    assert np.isfinite(dv[2:]).all()
+
+
 def test_products_that_would_overflow_reach_no_query_before_them():
     """Each of q and k is below the root of the largest float32, a sum of 64 products is not."""
     q, k, v, dy = (a.astype(np.float32) for a in qkv(0, d_k=64))

@@ -32,6 +32,19 @@ def test_tame_is_what_no_product_of_two_vectors_can_overflow_with(dtype):
     assert is_tame(np.empty((0, 3), dtype)) is True
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_tame_is_also_what_no_factor_makes_overflow(dtype):
+    limit = math.sqrt(float(np.finfo(dtype).max) / 6)
+    for times in (1.5, 1e9):
+        for number, tame in ((0.9999 * limit / times, True), (1.0001 * limit / times, False)):
+            x = np.ones((2, 3), dtype)
+            x[1, 1] = number
+            assert is_tame(x, times=times) is tame
+            assert is_tame(np.ones(3, dtype), x, times=times) is tame
+    assert is_tame(np.zeros(3, dtype), times=1e200) is False  # whose square is infinite
+    assert is_tame(np.empty((0, 3), dtype), times=1e200) is True
+
+
 def test_a_weight_of_zero_meets_nothing():
     weights = np.array([[0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, -3.0]])
     x = np.array([[np.nan, 1.0], [3.0, 4.0], [np.inf, -np.inf]])

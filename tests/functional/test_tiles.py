@@ -333,6 +333,25 @@ def test_a_bias_of_a_user_that_learns(method):
         assert_gradients(attend, backward, [np.array([1.5])], dy)
 
 
+class LearnedInDouble(Learned):
+    """Of a float32 number, whose gradient is the sum of so many that it is taken in float64."""
+
+    def tile(self, lead_index, rows, columns):
+        return super().tile(lead_index, rows, columns).astype(np.float32)
+
+    def new_gradient(self):
+        return np.zeros(1)
+
+
+@pytest.mark.parametrize("method", ["textbook", "tiled"])
+def test_a_bias_may_sum_its_gradient_in_a_wider_dtype(method):
+    q, k, v, dy = (normal(i, 2, 3, 5, 2).astype(np.float32) for i in range(4))
+    bias = LearnedInDouble(np.array([1.5], np.float32))
+    y, saved = F.attention(q, k, v, bias=bias, method=method)
+    got = [y, *F.attention_backward(dy, saved)]
+    assert [x.dtype for x in got] == [*[np.float32] * 4, np.float64]
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_gradcheck_of_several_tiles(dropout):
     """As the catalogue's examples are checked, whose sequences fit in one tile."""
@@ -557,6 +576,25 @@ def test_a_tile_may_turn_out_empty_or_full_where_nothing_was_known(scale):
         assert_close(got, passes(q, k, v, dy, mask=mask, scale=scale)[0])
 
 
+@pytest.mark.parametrize("lead", [(1, 2), (2, 1)])
+def test_a_mask_is_asked_at_places_that_the_scores_have(lead):
+    """Also along axes on which it says that it does not vary."""
+    asked = []
+
+    class Asked(Parity):
+        def varies(self, axes):
+            return (False,) * axes
+
+        def holds(self, lead_index, rows, columns):
+            asked.append(lead_index)
+            return super().holds(lead_index, rows, columns)
+
+    q = normal(0, *lead, 5, 2)
+    got = passes(q, q, q, q, (2, 3), mask=Asked())[0]
+    assert set(asked) == set(np.ndindex(lead))
+    assert_close(got, passes(q, q, q, q, (2, 3), mask=Parity())[0])
+
+
 def test_a_mask_that_is_the_same_for_all_heads_is_looked_at_once():
     class Counted(Watch):
         asked = 0
@@ -577,6 +615,25 @@ def test_a_mask_that_is_the_same_for_all_heads_is_looked_at_once():
     Counted.asked = 0
     passes(q, q, q, q, (2, 2), mask=Counted(masks.padding(np.arange(5))))
     assert Counted.asked == 2 * 3 * 5
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_in_the_room_for_a_tile_is_not_looked_at(monkeypatch, dtype):
+    """Were it, the largest number would overflow, or be seen in what comes out."""
+    q, k, v, dy = (normal(i, 2, 7, 3).astype(dtype) for i in range(4))
+    options = {"mask": masks.causal(), "bias": biases.alibi(2), "dropout": 0.3}
+    want = passes(q, k, v, dy, (2, 3), 0, **options)[0]
+    room = _tiles._Case.memory
+
+    def full(case, dtype=None):
+        memory = room(case, dtype)
+        memory[...] = np.finfo(memory.dtype).max
+        return memory
+
+    monkeypatch.setattr(_tiles._Case, "memory", full)
+    got = passes(q, k, v, dy, (2, 3), 0, **options)[0]
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_memory_grows_with_n_and_not_its_square(monkeypatch):
