@@ -29,6 +29,7 @@ _DOUBLE = 2.0**-10, tuple(2.0**-k for k in range(14, 43, 4)), (2.0**-7, 2.0**-4)
 _SINGLE = 2.0**-6, (2.0**-8, 2.0**-10), (2.0**-4,)
 _FAIR = 1e-7  # the same after the first: what is left of smaller steps is rounding
 _GOOD = 1e-9  # no smaller step is tried below this relative bound
+FINER = 3  # smaller steps that still leave some digits of every single output
 _NOTHING = Estimate(np.nan, np.inf, 0.0, kink=True)
 _KINK = 1e-3  # jump of the slope, relative to the slope, that counts as one
 
@@ -81,11 +82,28 @@ class CentralDifference:
                 break
         return _best([estimate for _, estimate in sorted(found, key=lambda pair: pair[0])])
 
-    def pushed(self, slot: Slot, direction: Array) -> Array:
-        """Return how each output changes along `direction`, to some digits."""
-        pair, t = [(slot, direction)], self._steps[0] * slot.length
-        with np.errstate(all="ignore"):
-            return np.asarray((self._at(pair, t) - self._at(pair, -t)) / (2.0 * t))
+    def pushed(self, slot: Slot, direction: Array, finer: int = 0) -> Array:
+        """Return how each output changes along `direction`, to some digits.
+
+        Parameters
+        ----------
+        slot : Slot
+        direction : ndarray
+        finer : int, optional
+            How many smaller step sizes to pass over, up to `FINER`.
+
+        Returns
+        -------
+        ndarray
+            NaN where a step leaves the domain of forward.
+        """
+        first, smaller, _ = self._steps
+        pair, t = [(slot, direction)], (first, *smaller)[min(finer, len(smaller))] * slot.length
+        try:
+            with np.errstate(all="ignore"):
+                return np.asarray((self._at(pair, t) - self._at(pair, -t)) / (2.0 * t))
+        except (ValueError, ArithmeticError):
+            return np.full(self._y.shape, np.nan)
 
     def _richardson(
         self, directions: Sequence[tuple[Slot, Array]], t: float

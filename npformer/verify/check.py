@@ -220,7 +220,7 @@ class Check:
         arrays["1 - y"], arrays["1 - y^2"] = 1.0 - arrays["y"], 1.0 - arrays["y"] ** 2
         truths = {c.slot.name: c.truth for c in comparisons if c.truth is not None}
         quantities = Quantities(self.target, seen.y.shape)
-        jacobians = Jacobians(self.target, seen.y, central.pushed)
+        jacobians = Jacobians(self.target, seen.y, central)
         return Known(quantities, truths, arrays, central.pushed, jacobians)
 
     def _misshapen(self, slot: Slot, gradient: Any) -> Entry | None:

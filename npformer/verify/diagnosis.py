@@ -100,7 +100,7 @@ class _Case:
     def jacobians(self) -> jacobian.Pair | None:
         """Both Jacobians, if the target is small enough."""
         dy = self.known.arrays["dy"]
-        return self.known.jacobians.of(self.found.slot, self.a, dy, self.found.kink)
+        return self.known.jacobians.of(self.found.slot, self.a, self.n, dy, self.found.kink)
 
     def fills_a_slice(self) -> bool:
         """Say whether the failing entries are a whole row, column or the like."""

@@ -8,16 +8,17 @@ depends on which entry, and whether the diagonal, rows or columns are off by a f
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from ..core.arrays import Array
+from .central_difference import FINER, CentralDifference
 from .draws import as_index, one_hot
 from .relations import close
 from .target import Slot, Target
 
-_PASSES = 400  # of forward and backward that a diagnosis may take
+_SIZE = 400  # outputs and entries: a backward for each of those, forward twice or more for these
 _EQUAL = 1e-5  # of the largest derivative: what two may differ by
 _PRESENT, _ABSENT = 1e-4, 1e-8  # of the largest derivative: what surely is one, and what is none
 
@@ -32,15 +33,17 @@ class Jacobians:
     target : Target
     y : ndarray
         The output at the point.
-    pushed : callable
-        Returns how the output changes along a direction in a slot.
+    central : CentralDifference
+        Of the same target at the same point.
     """
 
-    def __init__(self, target: Target, y: Array, pushed: Callable[[Slot, Array], Array]) -> None:
-        self._target, self._y, self._pushed = target, y, pushed
+    def __init__(self, target: Target, y: Array, central: CentralDifference) -> None:
+        self._target, self._y, self._central = target, y, central
         self._rows: list[dict[tuple[str, int], Array]] | None = None
 
-    def of(self, slot: Slot, gradient: Array, dy: Array, kink: Array) -> "Pair | None":
+    def of(
+        self, slot: Slot, gradient: Array, truth: Array, dy: Array, kink: Array
+    ) -> "Pair | None":
         """Return both Jacobians of one slot.
 
         Parameters
@@ -48,6 +51,8 @@ class Jacobians:
         slot : Slot
         gradient : ndarray, shape of the slot
             What backward returned for dy.
+        truth : ndarray, shape of the slot
+            What it was compared with, which the columns have to add up to.
         dy : ndarray
         kink : ndarray of bool (slot.point.size,)
             Entries at which there is no derivative; their columns become zero.
@@ -55,29 +60,51 @@ class Jacobians:
         Returns
         -------
         Pair or None
-            None if it would take too many passes, or if there is one output alone, whose row is
-            the gradient; and if backward is not linear in dy, so that it applies no Jacobian.
+            None if there are too many outputs and entries, or one output alone, whose row is the
+            gradient; if backward is not linear in dy, so that it applies no Jacobian, or raises
+            for a dy of zeros but for one; and if most columns are not seen well enough.
         """
-        passes = self._y.size + slot.point.size
-        if self._y.size < 2 or passes > _PASSES or self._y.dtype != np.float64:
+        size = self._y.size + slot.point.size
+        if self._y.size < 2 or size > _SIZE or self._y.dtype != np.float64:
             return None
         if self._rows is None:
-            self._rows = list(self._backwards())
-        rows = [np.asarray(row.get((slot.kind, slot.place))) for row in self._rows]
-        if any(row.shape != slot.point.shape for row in rows):
+            self._rows = self._backwards()
+        rows = [row.get((slot.kind, slot.place), np.asarray(np.nan)) for row in self._rows]
+        if not rows or any(row.shape != slot.point.shape for row in rows):
             return None
         analytic = np.array([np.where(kink, 0.0, np.ravel(row)) for row in rows])
         if not close(np.ravel(dy) @ analytic, np.ravel(gradient), _EQUAL):
             return None
-        numeric = np.zeros_like(analytic)
-        for j in np.flatnonzero(~kink):
-            numeric[:, j] = np.ravel(self._pushed(slot, one_hot(slot.point, int(j))))
-        return Pair(analytic, numeric, slot, self._y) if np.all(np.isfinite(numeric)) else None
+        numeric, seen = self._columns(slot, np.ravel(truth), np.ravel(dy), ~kink)
+        if 2 * int(np.sum(seen)) < int(np.sum(~kink)):
+            return None
+        return Pair(np.where(seen, analytic, 0.0), np.where(seen, numeric, 0.0), slot, self._y)
 
-    def _backwards(self) -> Iterator[dict[tuple[str, int], Array]]:
-        """Yield the gradients of every slot, of one output after the other."""
+    def _backwards(self) -> list[dict[tuple[str, int], Array]]:
+        """Return the gradients of every slot, of one output after the other; [] if it raises."""
+        found = []
         for i in range(self._y.size):
-            yield self._target.gradients_at(one_hot(self._y, i), {})
+            try:
+                gradients = self._target.gradients_at(one_hot(self._y, i), {})
+            except Exception:  # the diagnosis of a fault must not end the report of it
+                return []
+            found.append({name: np.array(g) for name, g in gradients.items() if g is not None})
+        return found
+
+    def _columns(self, slot: Slot, truth: Array, dy: Array, use: Array) -> tuple[Array, Array]:
+        """Return the numeric Jacobian, and which of its columns are seen well enough.
+
+        Those that do not add up to the true gradient, as next to a kink or where forward bends
+        sharply, are taken with smaller steps.
+        """
+        numeric, doubtful = np.zeros((self._y.size, use.size)), use
+        for finer in range(FINER + 1):
+            for j in np.flatnonzero(doubtful):
+                along = one_hot(slot.point, int(j))
+                numeric[:, j] = np.ravel(self._central.pushed(slot, along, finer))
+            largest = float(np.max(np.abs(numeric), where=np.isfinite(numeric), initial=0.0))
+            doubtful = use & ~(np.abs(dy @ numeric - truth) <= 0.5 * _EQUAL * largest)
+        return numeric, use & ~doubtful
 
 
 class Pair:

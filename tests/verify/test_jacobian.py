@@ -195,3 +195,64 @@ def test_a_backward_that_is_not_linear_has_no_jacobian():
     _, families = said(lambda x: (np.sin(x), x), backward)
     assert "slope" not in families
     assert "not linear" in families
+
+
+def sums_of_squares(x):
+    """Each place the sum of the squares of those up to it."""
+    return np.cumsum(x * x, 0), x
+
+
+def forgetful(dy, x):
+    """Leaves out the earlier places."""
+    return 2 * x * dy
+
+
+def test_a_backward_that_raises_for_a_single_output_is_reported_all_the_same():
+    def backward(dy, x):
+        if np.count_nonzero(dy) == 1:
+            raise RuntimeError("too few")
+        return forgetful(dy, x)
+
+    text, _ = said(sums_of_squares, backward, normal(1, 5, 2))
+    assert "dependences" not in text
+
+
+def test_a_forward_that_ends_near_the_point_is_taken_apart_with_smaller_steps():
+    def forward(x):
+        if np.any(x <= 0):
+            raise ValueError("x has to be positive")
+        return np.cumsum(np.sqrt(x), 1), x
+
+    x = np.abs(normal(1, 2, 4)) + 0.3
+    x[0, 1] = 1e-4
+    text, families = said(forward, lambda dy, x: dy / np.sqrt(x) / 2, x)
+    assert families == {"missing paths"}
+    assert "12 of 20 dependences" in text
+    assert "the others are right" in text
+
+
+def test_what_is_right_is_not_called_wrong_where_forward_bends_sharply():
+    x = 100 * normal(1, 2, 5)
+    text, _ = said(lambda x: (np.cumsum(np.sin(x), 1), x), lambda dy, x: dy * np.cos(x), x)
+    assert "leaves out 20 of 30" in text
+    assert "the others are right" in text
+
+
+def test_what_is_right_is_not_called_wrong_next_to_a_kink():
+    x = np.abs(normal(1, 3, 4))
+    x[0, 0] = 1e-4
+    forward = lambda x: (np.cumsum(np.maximum(x, 0), 1), x)  # noqa: E731
+    text, _ = said(forward, lambda dy, x: dy * (x > 0), x)
+    assert "leaves out 18 of 30" in text
+    assert "the others are right" in text
+
+
+def test_a_backward_that_returns_the_same_memory_each_time_is_taken_apart():
+    memory = np.zeros((5, 2))
+
+    def backward(dy, x):
+        memory[...] = forgetful(dy, x)
+        return memory
+
+    text, _ = said(sums_of_squares, backward, normal(1, 5, 2))
+    assert "leaves out 20 of 30" in text
