@@ -16,7 +16,14 @@ from .comparison import Comparison
 from .draws import as_index
 from .jacobian import Diagnosis, Jacobians
 from .quantities import Quantities
-from .relations import close, factor_between, parallel_along, permutations, scaled_alike
+from .relations import (
+    close,
+    factor_between,
+    parallel_along,
+    permutations,
+    rows_of,
+    scaled_alike,
+)
 from .target import Slot
 
 
@@ -319,6 +326,10 @@ def _missing_term(case: _Case) -> Diagnosis | None:
             if array.shape == rest.shape and parallel_along(axis, rest, array, case.precision):
                 why = f"what is too much is a multiple of {name} along axis {axis}"
                 return "missing term", f"{why}: the projection onto it is missing or wrong"
+    for name, array in case.known.arrays.items():
+        if array.ndim == 2 and name != case.name and rows_of(array, rest, case.precision):
+            why = f"what is too much is, at each place, a multiple of a row of {name}"
+            return "missing term", f"{why}: the part of one index, such as the target's, is wrong"
     return None
 
 

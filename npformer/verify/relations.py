@@ -75,3 +75,20 @@ def parallel_along(axis: int, rest: Array, profile: Array, precision: float) -> 
     with np.errstate(all="ignore"):
         f = np.where(square > 0, np.sum(rest * profile, axis=axis, keepdims=True) / square, 0.0)
     return close(f * profile, rest, precision)
+
+
+def rows_of(array: Array, rest: Array, precision: float) -> bool:
+    """Say whether every vector of `rest` along its last axis is a multiple of a row of `array`.
+
+    Vectors of two entries are too short to tell, and so is a single one.
+    """
+    if rest.ndim < 2 or not 2 < rest.shape[-1] == array.shape[-1]:
+        return False
+    vectors = rest.reshape(-1, rest.shape[-1])
+    sizes = np.linalg.norm(vectors, axis=1)
+    counted = sizes > precision * np.max(sizes)
+    with np.errstate(all="ignore"):
+        units = array / np.linalg.norm(array, axis=1, keepdims=True)
+    along = np.abs(vectors[counted] @ np.nan_to_num(units).T)
+    nearest = np.max(along, axis=1, initial=0.0)
+    return bool(np.sum(counted) > 1 and np.all(nearest >= (1.0 - precision) * sizes[counted]))

@@ -144,3 +144,20 @@ def test_an_input_that_is_written_to_and_kept_is_one_fault():
         return 2 * dy @ w.T, x.T @ dy
 
     assert said(backward, X, normal(1, 5, 3), forward=forward)[1] == {"mutated"}
+
+
+def test_what_is_lost_of_a_target_is_a_row_of_the_weight():
+    """Of -log p, where p is a softmax of x W^T: the gradient is (p - one-hot) W."""
+    ids = np.array([2, 0, 1, 2])
+    x, weight = normal(1, 4, 6), normal(2, 3, 6)
+
+    def forward(x, weight):
+        return F.linear_cross_entropy(x, weight, ids)
+
+    def backward(dy, saved):
+        dx, dweight = F.linear_cross_entropy_backward(dy, saved)[:2]
+        return dx + dy * weight[ids] / 4, dweight
+
+    moved, _ = said(backward, x, weight, forward=forward)
+    assert "what is too much is, at each place, a multiple of a row of weight" in moved
+    assert "the part of one index, such as the target's, is wrong" in moved

@@ -654,7 +654,7 @@ linear_cross_entropy(
     "the one-hot target forgotten",
     "",
     _one_hot_forgotten,
-    "one slice",
+    "missing term",
 )
 linear_cross_entropy("not divided by z", "", _without_z, "missing factor")
 linear_cross_entropy("c twice in dweight", "", _z_once_too_often, "unrelated")
