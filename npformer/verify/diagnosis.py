@@ -361,7 +361,8 @@ def _taken_apart(case: _Case) -> Diagnosis | None:
     if pair is None or not np.any(pair.wrong):
         return None
     found = jacobian.slope(pair) or jacobian.another_order(pair)
-    return found or jacobian.factors(pair, case.known.arrays) or jacobian.low_rank(pair)
+    found = found or jacobian.factors(pair, case.known.arrays) or jacobian.some_alone(pair)
+    return found or jacobian.low_rank(pair)
 
 
 def _profiles(case: _Case, axis: int) -> Iterator[tuple[str, Array]]:

@@ -183,6 +183,7 @@ def _such(pair: Pair, chosen: Array, among: Array) -> str:
 
 
 def _which(pair: Pair, chosen: Array, among: Array) -> str:
+    """Say what the chosen of those dependences have in common that the others have not."""
     for axis, outputs in enumerate(np.indices(pair.y.shape).reshape(pair.y.ndim, -1)):
         places = np.unique(outputs[np.any(chosen, axis=1)])
         here = np.isin(outputs, places)[:, None]
@@ -198,6 +199,10 @@ def _which(pair: Pair, chosen: Array, among: Array) -> str:
         ):
             if np.array_equal(chosen, among & holds) and np.any(among & ~holds):
                 return f" (all those on {where} along {along})"
+    entries = np.any(chosen, axis=0)
+    if np.array_equal(chosen, among & entries) and np.any(among & ~entries):
+        named = [pair.entry(int(j)) for j in np.flatnonzero(entries)[:6]]
+        return f" (all those on {', '.join([*named[:5], '...'] if len(named) > 5 else named)})"
     return ""
 
 
@@ -283,6 +288,21 @@ def _undone(f: Array, shape: tuple[int, ...], arrays: Mapping[str, Array]) -> st
         if np.all(np.abs(f - values) <= 1e-4 * np.abs(values)):
             return f"divided by {name}"
     return ""
+
+
+def some_alone(pair: Pair) -> Diagnosis | None:
+    """Say that some dependences are wrong that have something in common, and no others."""
+    due = pair.above(_PRESENT)[1]
+    wrong = pair.wrong & due
+    if np.any(pair.wrong & ~due) or not _which(pair, wrong, due):
+        return None
+    i, j = np.unravel_index(int(np.argmax(np.abs(pair.a - pair.n))), wrong.shape)
+    return "wrong paths", (
+        f"the right outputs depend on the right entries, but {int(np.sum(wrong))} of "
+        f"{int(np.sum(due))} dependences are wrong, such as {_such(pair, wrong, due)}; the others "
+        f"are right. For that of {pair.output(int(i))} on {pair.entry(int(j))} it takes "
+        f"{pair.a[i, j]:.6g} for {pair.n[i, j]:.6g}"
+    )
 
 
 def low_rank(pair: Pair) -> Diagnosis | None:

@@ -256,3 +256,26 @@ def test_a_backward_that_returns_the_same_memory_each_time_is_taken_apart():
 
     text, _ = said(sums_of_squares, backward, normal(1, 5, 2))
     assert "leaves out 20 of 30" in text
+
+
+def test_outputs_whose_derivatives_alone_are_wrong_are_named():
+    weight = normal(3, 5, 5)
+    other = weight.copy()
+    other[:, 2] = normal(4, 5)
+    text, families = said(lambda x: (x @ weight, x), lambda dy, x: dy @ other.T, normal(1, 2, 5))
+    assert families == {"wrong paths"}
+    assert "10 of 50 dependences are wrong" in text
+    assert "(all those of y at 2 of axis 1); the others are right" in text
+
+
+def test_entries_that_a_mask_takes_out_are_named():
+    """Dropout whose mask, and whose factor with it, are forgotten."""
+    keep = np.ones((2, 4))
+    keep[0, 1] = keep[1, 2] = 0.0
+
+    def backward(dy, _):
+        return np.cumsum(dy[:, ::-1], 1)[:, ::-1].copy()
+
+    text, families = said(lambda x: (np.cumsum(x * keep / 0.6, 1), x), backward, normal(1, 2, 4))
+    assert families == {"extra paths"}
+    assert "(all those on x[0, 1], x[1, 2]); 15 of the other 15 are wrong, too" in text
