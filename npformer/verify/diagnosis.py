@@ -172,15 +172,17 @@ def _few_entries(case: _Case) -> Diagnosis | None:
         return None
     shape = found.slot.point.shape
     indices = [str(list(as_index(int(found.places[at]), shape))) for at in wrong]
-    off = (found.analytic - found.numeric)[wrong] / np.where(
-        found.numeric[wrong] == 0, np.inf, found.numeric[wrong]
-    )
+    a, n = found.analytic[wrong], found.numeric[wrong]
+    if np.all(np.abs(n) > 1e-9 * np.abs(a)):
+        off = ", ".join(f"{x:+.2g}" for x in a / n - 1.0)
+        by = f"by {off} of {'itself' if wrong.size == 1 else 'themselves'}"
+    else:
+        by = " and ".join(f"{x:.4g} for {y:.4g}" for x, y in zip(a, n, strict=True))
     if wrong.size == 1:
         only = "only the entry" if case.whole else f"of {case.failing.size} sampled, the entry"
-        return "one index", f"{only} at {indices[0]} is wrong (by {off[0]:+.2g} of itself)"
+        return "one index", f"{only} at {indices[0]} is wrong ({by})"
     only = "only the entries" if case.whole else f"of {case.failing.size} sampled, the entries"
-    by = ", ".join(f"{x:+.2g}" for x in off)
-    return "few entries", f"{only} at {' and '.join(indices)} are wrong (by {by} of themselves)"
+    return "few entries", f"{only} at {' and '.join(indices)} are wrong ({by})"
 
 
 def _permuted(case: _Case) -> Diagnosis | None:
@@ -279,7 +281,10 @@ def _one_slice(case: _Case) -> Diagnosis | None:
             more = ", ..." if np.sum(wrong) > 5 else ""
             only = f"it is wrong only at {where}{more} of axis {axis}"
             apart = _dependences(case)
-            return (apart[0], f"{only}: {apart[1]}") if apart else ("one slice", only)
+            if apart:
+                return apart[0], f"{only}: {apart[1]}"
+            some = None if case.jacobians is None else jacobian.some_alone(case.jacobians)
+            return "one slice", f"{only}: {some[1]}" if some else only
     return None
 
 

@@ -199,10 +199,10 @@ def _which(pair: Pair, chosen: Array, among: Array) -> str:
         ):
             if np.array_equal(chosen, among & holds) and np.any(among & ~holds):
                 return f" (all those on {where} along {along})"
-    entries = np.any(chosen, axis=0)
-    if np.array_equal(chosen, among & entries) and np.any(among & ~entries):
-        named = [pair.entry(int(j)) for j in np.flatnonzero(entries)[:6]]
-        return f" (all those on {', '.join([*named[:5], '...'] if len(named) > 5 else named)})"
+    for axis, name_of, what in ((1, pair.output, "of"), (0, pair.entry, "on")):
+        here = np.any(chosen, axis, keepdims=True)
+        if np.array_equal(chosen, among & here) and np.any(among & ~here) and np.sum(here) <= 6:
+            return f" (all those {what} {', '.join(map(name_of, map(int, np.flatnonzero(here))))})"
     return ""
 
 
@@ -296,6 +296,8 @@ def some_alone(pair: Pair) -> Diagnosis | None:
     wrong = pair.wrong & due
     if np.any(pair.wrong & ~due) or not _which(pair, wrong, due):
         return None
+    if np.array_equal(wrong, due & np.any(wrong, axis=0)):
+        return None  # the gradient shows which entries are wrong
     i, j = np.unravel_index(int(np.argmax(np.abs(pair.a - pair.n))), wrong.shape)
     return "wrong paths", (
         f"the right outputs depend on the right entries, but {int(np.sum(wrong))} of "

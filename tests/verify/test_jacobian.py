@@ -279,3 +279,42 @@ def test_entries_that_a_mask_takes_out_are_named():
     text, families = said(lambda x: (np.cumsum(x * keep / 0.6, 1), x), backward, normal(1, 2, 4))
     assert families == {"extra paths"}
     assert "(all those on x[0, 1], x[1, 2]); 15 of the other 15 are wrong, too" in text
+
+
+def test_a_memory_that_fades_at_the_wrong_rate_is_wrong_for_earlier_places():
+    """The last place of x is right, which alone says little."""
+
+    def fading(rate):
+        return np.tril(rate ** (np.arange(5)[:, None] - np.arange(5.0)))
+
+    text, families = said(
+        lambda x: (fading(0.5) @ x**2, x),
+        lambda dy, x: 2 * x * (fading(0.4).T @ dy),
+        normal(1, 5, 2),
+    )
+    assert families == {"one slice"}
+    assert "only at 0, 1, 2, 3 of axis 0: the right outputs depend on the right entries" in text
+    assert "20 of 30 dependences are wrong" in text
+    assert "(all those on an earlier place along axis 0); the others are right" in text
+
+
+def test_a_single_output_is_named():
+    once = np.ones((2, 5))
+    once[1, 3] = 1.3
+    weight = normal(3, 5, 5)
+    text, _ = said(lambda x: (x @ weight, x), lambda dy, x: (dy * once) @ weight.T, normal(1, 2, 5))
+    assert "only at 1 of axis 0" in text
+    assert "5 of 50 dependences are wrong" in text
+    assert "(all those of y[1, 3])" in text
+
+
+def test_what_should_be_zero_is_not_measured_by_itself():
+    gate = np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+
+    def backward(dy, x):
+        return dy * 2 * x * np.where(gate == 0, 0.5, 1.0)
+
+    text, families = said(lambda x: (x * x * gate, x), backward, np.arange(1.0, 8.0))
+    assert families == {"one index"}
+    assert "of itself" not in text
+    assert " for 0)" in text
