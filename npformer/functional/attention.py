@@ -162,7 +162,7 @@ def attention(
     rate, seed = 0.0, 0
     if rng is not None and dropout:
         rate, seed = float(dropout), int(rng.integers(2**63))
-    grown = max(1.0, abs(scale), 1.0 / (1.0 - rate))  # what q k, or dy v on the way back, then meets
+    grown = max(1.0, abs(scale), 1.0 / (1.0 - rate))  # what q k and, in backward, dy v meet
     if tame is None or (tame and grown > 1.0):
         tame = is_tame(q, k, v, times=grown)
     else:
