@@ -97,6 +97,13 @@ def test_gradients_are_added():
     np.testing.assert_allclose(layer.weight.grad, 2 * once)
 
 
+def tables(model):
+    """What is to be checked here; the projections are by the tests of attention."""
+    found = {name: p for name, p in model.named_parameters() if "relative.weight" in name}
+    assert found
+    return found
+
+
 @pytest.mark.parametrize(
     ("layers", "num_kv_heads", "dropout"), [(1, 2, 0.3), (1, 1, 0.0), (2, 1, 0.0)]
 )
@@ -104,7 +111,7 @@ def test_the_gradient_through_attention(method, layers, num_kv_heads, dropout):
     """A table of one layer, and one that two share, whose gradient is the sum."""
     model = Attention(num_kv_heads, layers, dropout)
     run = Run(np.random.default_rng(3)) if dropout else None
-    report = gradcheck(model, normal(0, 1, 5, 4), run=run)
+    report = gradcheck(model, normal(0, 1, 5, 4), run=run, parameters=tables(model))
     report.assert_ok()
     (entry,) = [e for e in report.entries if "relative.weight" in e.name]
     assert entry.verdict == "pass"
@@ -115,7 +122,8 @@ def test_the_gradient_through_attention(method, layers, num_kv_heads, dropout):
 )
 def test_the_gradient_where_positions_are_given(method, positions):
     model = Attention(num_kv_heads=1, bidirectional=False)
-    gradcheck(model, normal(0, 2, 5, 4), options={"positions": positions}).assert_ok()
+    given = {"options": {"positions": positions}, "parameters": tables(model)}
+    gradcheck(model, normal(0, 2, 5, 4), **given).assert_ok()
 
 
 def test_attention_adds_what_the_layer_s_own_backward_would(method):

@@ -491,6 +491,12 @@ case("DecoderLayer: memory's sign", "post", method(_memory_of_the_wrong_sign), "
 case("DecoderLayer: memory doubled", "pre", method(_doubled), "factor")
 case("Encoder: layers undone in the wrong order", "pre", method(_last_layer_for_all), "unrelated")
 case("Encoder: the last norm not undone", "pre", method(_norm_skipped), "zero")
+case(
+    "Encoder: a weight inside doubled",
+    "pre",
+    parameter("layers.1.feed_forward.up.weight", lambda g: 2 * g),
+    "factor",
+)
 case("Decoder: memory of the last layer alone", "pre", method(_first_part_of_memory), "unrelated")
 case(
     "Decoder: a weight inside overwritten",
