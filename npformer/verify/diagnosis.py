@@ -341,15 +341,14 @@ def _missing_term(case: _Case) -> Diagnosis | None:
 def _few_values(case: _Case) -> Diagnosis | None:
     """Off by one constant at some entries, and by nothing or another at the rest."""
     rest, size = case.rest, float(np.max(np.abs(case.rest)))
-    values = np.unique(np.round(rest / size, 4))
+    rounded = np.round(rest / size, 4)
+    values = np.unique(rounded)
     if rest.size < 8 or values.size > 2 + (0.0 in values) or np.sum(case.failing) < 2:
         return None
-    if not close(np.round(rest / size, 4) * size, rest, 1e-3):
+    if not close(rounded * size, rest, 1e-3):
         return None
     which = ", ".join(
-        f"{value * size:+.4g} at {int(np.sum(np.round(rest / size, 4) == value))}"
-        for value in values
-        if value
+        f"{value * size:+.4g} at {int(np.sum(rounded == value))}" for value in values if value
     )
     return "missing term", (
         f"what is too much takes few values, {which} of {rest.size} entries: a constant term (a "
